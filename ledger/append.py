@@ -1,0 +1,324 @@
+"""The one write path: requests go in, entries and their places come out.
+
+Nothing else in Suyuan inserts, updates or deletes ledger rows, but the integrator its own (`ledger/log.py`) and the
+eraser sealed columns (`ledger/erase.py`). `ledger/lanes.py` gathers requests and calls `append`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from ledger import rows
+from ledger.drafts import Draft
+from ledger.entries import GENESIS, Kind, encode, hash_of, time_text
+from ledger.errors import Busy, Conflict, LedgerDamaged, LedgerError
+from ledger.notes import Recorded
+from ledger.tables import metadata
+
+Json = dict[str, Any]
+Clock = Callable[[], datetime]
+Outcome = list[Recorded] | LedgerError
+
+CHAIN_LOCKS = 0x5359
+"""The class of advisory locks that chains are taken by; the number within it is the node."""
+ATTEMPTS_MAX = 8
+_KIND_NAMES = {kind: kind.name.lower() for kind in Kind}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A registry row's next state. It is written only if the row is still at the version before.
+
+    `table` has a `version`, which counts from 1; `row` holds every column, as JSON.
+    """
+
+    table: str
+    row: Json
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return tuple(str(self.row[column]) for column in _key_columns(self.table))
+
+    @property
+    def body(self) -> Json:
+        """What the entry says of it: enough to write the row again."""
+        return {"change": {"table": self.table, "row": self.row}}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is recorded together or not at all, in this order, by one actor."""
+
+    drafts: Sequence[Draft]
+    actor: str
+    changes: Sequence[Change] = ()
+
+
+_Id = tuple[bytes, int]
+"""An event's id key and declaration time: what makes it the same event."""
+_Known = dict[_Id, tuple[int, int, bytes]]
+"""Node, sequence and digest of ids that are recorded already."""
+
+
+@dataclass(slots=True)
+class _Head:
+    seq: int
+    hash: bytes
+    before: int
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The rows of one transaction, a list of bytes for each table's COPY."""
+
+    entry: list[bytes] = field(default_factory=list)
+    event: list[bytes] = field(default_factory=list)
+    event_id: list[tuple[bytes, bytes]] = field(default_factory=list)
+    item_entry: list[bytes] = field(default_factory=list)
+
+
+class _Lost(Exception):
+    """Rivals were faster for these requests; everything is rolled back and decided again without them."""
+
+    def __init__(self, outcomes: dict[int, LedgerError]) -> None:
+        self.outcomes = outcomes
+
+
+def append(connection: psycopg.Connection, requests: Sequence[Request], clock: Clock) -> list[Outcome]:
+    """Record `requests` durably; the result tells for each where its entries stand, or why it was rejected.
+
+    On return whatever is reported as recorded is on disk, and of a rejected request nothing was written. A request
+    that was recorded before is answered with the places of that time. If a psycopg error comes out, nothing is known
+    to be written; the same requests again are safe. `Busy` where rivals won `ATTEMPTS_MAX` times in a row.
+    """
+    outcomes: dict[int, Outcome] = {}
+    for _ in range(ATTEMPTS_MAX):
+        now = {index: requests[index] for index in _without_clashes(requests, outcomes)}
+        if not now:
+            return [outcomes[index] for index in range(len(requests))]
+        try:
+            outcomes |= _transaction(connection, now, clock)
+        except _Lost as lost:
+            connection.rollback()
+            outcomes |= lost.outcomes
+        except (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            connection.rollback()  # another lane recorded one of these ids meanwhile: the next attempt sees it
+        except BaseException:
+            if not connection.closed:
+                connection.rollback()
+            raise
+    raise Busy("others keep writing the same things; try again")
+
+
+def _without_clashes(requests: Sequence[Request], done: dict[int, Outcome]) -> Iterable[int]:
+    """Requests not done yet, without those that change a row which an earlier one changes: they wait a round."""
+    changed: set[tuple[str, tuple[str, ...]]] = set()
+    for index, request in enumerate(requests):
+        if index in done:
+            continue
+        keys = {(change.table, change.key) for change in request.changes}
+        if changed.isdisjoint(keys):
+            yield index
+        changed |= keys
+
+
+def _transaction(connection: psycopg.Connection, requests: dict[int, Request], clock: Clock) -> dict[int, Outcome]:
+    # 1. Take the heads of all chains, in ascending order, and look up the ids.
+    heads, known = _take(connection, requests.values())
+    # 2. Answer what was already recorded; a conflicting id rejects its whole request.
+    outcomes: dict[int, Outcome] = {}
+    places = _places(connection, known)
+    fresh: dict[int, Request] = {}
+    seen: dict[_Id, bytes] = {key: digest for key, (_, _, digest) in known.items()}
+    for index, request in requests.items():
+        if (conflict := _conflict(request, seen)) is not None:
+            outcomes[index] = conflict
+        else:
+            fresh[index] = request
+    # 3. Apply changes where the row is still at the version before.
+    _apply_changes(connection, fresh)
+    # 4. Number, encode and hash.
+    batch = _Batch()
+    at = clock()
+    for index, request in fresh.items():
+        outcomes[index] = [_place(draft, request.actor, at, heads, places, batch) for draft in request.drafts]
+    # 5. Copy entries, columns, ids and items in.
+    _copy(connection, batch)
+    # 6. Move the heads: only if nobody else did.
+    _move(connection, heads)
+    # 7. Commit. From here on it happened.
+    connection.commit()
+    return outcomes
+
+
+def _take(connection: psycopg.Connection, requests: Iterable[Request]) -> tuple[dict[int, _Head], _Known]:
+    requests = list(requests)
+    nodes = sorted({draft.node for request in requests for draft in request.drafts})
+    ids = sorted({draft.event_id.id for request in requests for draft in request.drafts if draft.event_id})
+    with connection.pipeline():
+        connection.execute(
+            "SELECT pg_advisory_xact_lock(%s, node) FROM unnest(%b::int[]) AS node", [CHAIN_LOCKS, nodes]
+        )
+        found = connection.execute("SELECT node, seq, hash FROM head WHERE node = ANY(%b)", [nodes], binary=True)
+        recorded = connection.execute(
+            "SELECT id, declaration, node, seq, digest FROM event_id WHERE id = ANY(%b)", [ids], binary=True
+        )
+    heads = {node: _Head(seq, hash_, seq) for node, seq, hash_ in found}
+    new = [node for node in nodes if node not in heads]
+    if new:
+        connection.execute("INSERT INTO head SELECT node, 0, %b FROM unnest(%b::int[]) AS node", [GENESIS, new])
+        heads |= {node: _Head(0, GENESIS, 0) for node in new}
+    return heads, {(id_, declaration): (node, seq, digest) for id_, declaration, node, seq, digest in recorded}
+
+
+def _places(connection: psycopg.Connection, known: _Known) -> dict[_Id, Recorded]:
+    """Where the known ids are recorded."""
+    if not known:
+        return {}
+    nodes, seqs = [node for node, _, _ in known.values()], [seq for _, seq, _ in known.values()]
+    found = connection.execute(
+        "SELECT node, seq, hash, record_time FROM entry"
+        " JOIN unnest(%b::int[], %b::bigint[]) AS p(node, seq) USING (node, seq)",
+        [nodes, seqs],
+        binary=True,
+    )
+    entries = {(node, seq): (hash_, time_text(at)) for node, seq, hash_, at in found}
+    return {key: Recorded(node, seq, *entries[node, seq], duplicate=True) for key, (node, seq, _) in known.items()}
+
+
+def _conflict(request: Request, seen: dict[_Id, bytes]) -> Conflict | None:
+    """Whether an id of `request` stands for other content already; its own ids join `seen` if not."""
+    mine: dict[_Id, bytes] = {}
+    for position, draft in enumerate(request.drafts):
+        if draft.event_id is None:
+            continue
+        key = (draft.event_id.id, draft.event_id.declaration)
+        digest = seen.get(key) or mine.get(key)
+        if digest is not None and digest != draft.digest:
+            return Conflict(
+                f"event {position} of this request: its eventID is recorded already with other content; "
+                f"to correct an event, send it with an errorDeclaration and record the right one under a new id"
+            )
+        mine[key] = draft.digest
+    seen |= mine
+    return None
+
+
+def _apply_changes(connection: psycopg.Connection, requests: dict[int, Request]) -> None:
+    """One statement a table and kind of write. Where a row is not at the version before, its request has lost."""
+    wanted: dict[tuple[str, bool], dict[tuple[str, ...], tuple[int, Json]]] = {}
+    for index, request in requests.items():
+        for change in request.changes:
+            wanted.setdefault((change.table, change.row["version"] == 1), {})[change.key] = (index, change.row)
+    lost: dict[int, LedgerError] = {}
+    for (table, insert), by_key in sorted(wanted.items()):
+        statement = _insert_statement(table) if insert else _update_statement(table)
+        done = connection.execute(statement, [Jsonb([row for _, row in by_key.values()])])
+        written = {tuple(map(str, key)) for key in done}
+        for key, (index, _) in by_key.items():
+            if key not in written:
+                what = (
+                    "exists already" if insert else "was changed by somebody else meanwhile; look at it and try again"
+                )
+                lost[index] = Conflict(f"{table} {' '.join(key)} {what}")
+    if lost:
+        raise _Lost(lost)
+
+
+def _key_columns(table: str) -> list[str]:
+    return [column.name for column in metadata.tables[table].primary_key]
+
+
+def _insert_statement(table: str) -> sql.Composed:
+    return sql.SQL(
+        "INSERT INTO {0} SELECT * FROM jsonb_populate_recordset(NULL::{0}, %s) ORDER BY {1} ON CONFLICT DO NOTHING"
+        " RETURNING {1}"
+    ).format(sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, _key_columns(table))))
+
+
+def _update_statement(table: str) -> sql.Composed:
+    columns, keys = [column.name for column in metadata.tables[table].columns], _key_columns(table)
+    return sql.SQL(
+        "UPDATE {0} AS t SET ({1}) = ROW({2}) FROM jsonb_populate_recordset(NULL::{0}, %s) AS v"
+        " WHERE {3} AND t.version = v.version - 1 RETURNING {4}"
+    ).format(
+        sql.Identifier(table),
+        sql.SQL(", ").join(map(sql.Identifier, columns)),
+        sql.SQL(", ").join(sql.Identifier("v", column) for column in columns),
+        sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier("t", k), sql.Identifier("v", k)) for k in keys),
+        sql.SQL(", ").join(sql.Identifier("t", key) for key in keys),
+    )
+
+
+def _place(
+    draft: Draft, actor: str, at: datetime, heads: dict[int, _Head], places: dict[_Id, Recorded], batch: _Batch
+) -> Recorded:
+    """The next place in the draft's chain, its rows added to `batch`; or its place of before, if its id has one."""
+    key = draft.event_id and (draft.event_id.id, draft.event_id.declaration)
+    if key and (before := places.get(key)):
+        return before
+    head, node, record_time = heads[draft.node], draft.node, time_text(at)
+    head.seq += 1
+    commitment = draft.sealed.commitment if draft.sealed else None
+    data = encode(
+        node, head.seq, head.hash, record_time, actor, _KIND_NAMES[draft.kind], draft.salt, draft.body, commitment
+    )
+    head.hash = hash_of(data)
+    _add_rows(batch, draft, head, rows.time(at), data)
+    recorded = Recorded(node, head.seq, head.hash, record_time)
+    if key:
+        places[key] = replace(recorded, duplicate=True)
+    return recorded
+
+
+def _add_rows(batch: _Batch, draft: Draft, head: _Head, at: bytes, data: bytes) -> None:
+    node, seq, sealed = draft.node, head.seq, draft.sealed
+    batch.entry += (
+        rows.place("entry", node, seq), at, rows.data(head.hash), rows.data(data), rows.int2(draft.kind),
+        rows.data(sealed.salt if sealed else None), rows.data(sealed.data if sealed else None),
+    )  # fmt: skip
+    if draft.event_id is None:
+        return
+    if draft.event_tail:
+        batch.event += (rows.place("event", node, seq), at, draft.event_tail)
+    id_, declaration = draft.event_id.id, draft.event_id.declaration
+    tail = rows.data(id_) + rows.int8(declaration) + rows.data(draft.digest)
+    batch.event_id.append((id_, rows.place("event_id", node, seq) + tail))
+    if draft.item_tails:
+        place = rows.place("item_entry", node, seq)
+        for item in draft.item_tails:
+            batch.item_entry += (place, item)
+
+
+def _copy(connection: psycopg.Connection, batch: _Batch) -> None:
+    """Ids first and in order: rivals for the same ids then wait for each other instead of deadlocking."""
+    ids = [row for _, row in sorted(batch.event_id)]
+    with connection.cursor() as cursor:
+        for table, parts in (
+            ("event_id", ids), ("entry", batch.entry), ("event", batch.event), ("item_entry", batch.item_entry)
+        ):  # fmt: skip
+            if parts:
+                with cursor.copy(rows.COPY[table]) as copy:
+                    copy.write(rows.HEADER + b"".join(parts) + rows.TRAILER)
+
+
+def _move(connection: psycopg.Connection, heads: dict[int, _Head]) -> None:
+    moved = {node: head for node, head in heads.items() if head.seq != head.before}
+    done = connection.execute(
+        "UPDATE head SET seq = v.seq, hash = v.hash"
+        " FROM unnest(%b::int[], %b::bigint[], %b::bigint[], %b::bytea[]) AS v(node, before, seq, hash)"
+        " WHERE head.node = v.node AND head.seq = v.before",
+        [
+            [*moved],
+            [h.before for h in moved.values()],
+            [h.seq for h in moved.values()],
+            [h.hash for h in moved.values()],
+        ],
+    )
+    if done.rowcount != len(moved):
+        raise LedgerDamaged("the head of a chain moved although its lock was held; stop writing and run: suyuan audit")

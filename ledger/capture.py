@@ -1,0 +1,54 @@
+"""Capture: from a document to requests, each event in the chain of the node where it happened.
+
+An event's chain is the node it names (`urn:suyuan:node:…` as read point or business location), else the node among the
+actor's whose registered location that is, else the actor's home node. Pure, apart from random salts.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from secrets import token_bytes
+
+from ledger.access import Actor
+from ledger.append import Request
+from ledger.codes import NODE_URN, NodeCode, node_text
+from ledger.documents import CapturedEvent, Document
+from ledger.drafts import draft_envelope, draft_event
+from ledger.errors import NotAllowed
+from ledger.identifiers import Key, canonical_key
+
+
+class ErrorBehaviour(StrEnum):
+    """What becomes of a document one of whose events is rejected (GS1-Capture-Error-Behaviour)."""
+
+    ROLLBACK = "rollback"
+    """All or nothing: the default."""
+    PROCEED = "proceed"
+    """Each event by itself."""
+
+
+def chain_of(captured: CapturedEvent, actor: Actor, places: Mapping[Key, NodeCode]) -> NodeCode:
+    """The node whose chain the event belongs to; `NotAllowed` if it names a node that the actor may not write to."""
+    for field in ("readPoint", "bizLocation"):
+        place = captured.event.get(field)
+        if place is None:
+            continue
+        key = canonical_key(place["id"])
+        if key in places:
+            return places[key]
+        if key.startswith(NODE_URN):
+            raise NotAllowed(f"{field} names {key}, which is no open node that {actor.name} may write to")
+    if actor.home_node not in places.values():
+        raise NotAllowed(f"the node {node_text(actor.home_node)} is closed")
+    return NodeCode(actor.home_node)
+
+
+def requests_of(
+    document: Document, actor: Actor, places: Mapping[Key, NodeCode], behaviour: ErrorBehaviour
+) -> list[Request]:
+    """What to record for `document`: one request, or one for each event where errors are to stay alone."""
+    drafts = [draft_event(chain_of(event, actor, places), event, token_bytes) for event in document.events]
+    if document.envelope:
+        drafts.insert(0, draft_envelope(drafts[0].node if drafts else actor.home_node, document.envelope, token_bytes))
+    if behaviour is ErrorBehaviour.PROCEED:
+        return [Request([draft], actor.name) for draft in drafts]
+    return [Request(drafts, actor.name)] if drafts else []

@@ -1,0 +1,100 @@
+"""Every way the ledger says no.
+
+    LedgerError
+    |-- UnacceptableEvent   the document or event breaks the standard; nothing was written
+    |-- UnreadableCode      a code is not what it claims to be; says which character and why
+    |-- Conflict            this id, key or version is already recorded with other content
+    |-- NotRecorded         nothing answers to that name
+    |-- NotSignedIn         no credential, or one that is unknown, expired or revoked
+    |-- NotAllowed          the credential's role or nodes do not cover this
+    |-- LimitExceeded       larger or deeper than this installation takes
+    |-- Busy                too much waits already; the same request again later is safe
+    |-- Unavailable         the database cannot be reached or used
+    |-- LedgerDamaged       stored bytes and stored hashes disagree
+    |   `-- LogRolledBack   the log is shorter or other than what was signed before
+    `-- Misconfigured       a setting, folder or key is missing or wrong
+
+Each carries facts; `str()` of it is one sentence for a person that says what was wrong, where, and
+what to do. What HTTP status and exit code they become is decided in `api/problems.py`.
+"""
+
+from dataclasses import dataclass
+
+
+class LedgerError(Exception):
+    """The root: whatever the ledger refuses to do."""
+
+
+@dataclass(frozen=True)
+class Breach:
+    """One thing that is wrong with a document: where (a JSON path) and why."""
+
+    path: str
+    reason: str
+    event: int | None = None
+
+    def __str__(self) -> str:
+        where = self.path if self.event is None else f"event {self.event}, {self.path}"
+        return f"{where}: {self.reason}"
+
+
+class UnacceptableEvent(LedgerError):
+    """The input breaks EPCIS 2.0 or CBV 2.0. `breaches` holds all of them, not the first."""
+
+    def __init__(self, breaches: list[Breach]) -> None:
+        self.breaches = breaches
+        shown = "; ".join(map(str, breaches[:3]))
+        more = f"; and {len(breaches) - 3} more" if len(breaches) > 3 else ""
+        super().__init__(f"nothing was written: {shown}{more}")
+
+
+class UnreadableCode(LedgerError, ValueError):
+    """`code` is no such code: `position` is the 0-based character that is wrong, or None for the length."""
+
+    def __init__(self, kind: str, code: str, reason: str, position: int | None = None) -> None:
+        self.kind, self.code, self.reason, self.position = kind, code, reason, position
+        shown = code if len(code) <= 80 else f"{code[:80]}…"
+        where = "" if position is None else f" at character {position + 1}"
+        super().__init__(f"{shown!r} is not a {kind}{where}: {reason}")
+
+
+class Conflict(LedgerError):
+    """Recorded already with other content, or changed by somebody else in between."""
+
+
+class NotRecorded(LedgerError):
+    """Nothing is recorded under that name."""
+
+
+class NotSignedIn(LedgerError):
+    """The request carries no credential that is known and in force."""
+
+
+class NotAllowed(LedgerError):
+    """The credential is known, but may not do this."""
+
+
+class LimitExceeded(LedgerError):
+    """Larger, longer or deeper than the limit; the message names the limit."""
+
+
+class Busy(LedgerError):
+    """More waits to be written than may wait. Nothing of this request was written."""
+
+    retry_after_s = 1
+
+
+class Unavailable(LedgerError):
+    """The database is out of reach. The same request again, under the same ids, is safe."""
+
+
+class LedgerDamaged(LedgerError):
+    """What is stored disagrees with its own hashes."""
+
+
+class LogRolledBack(LedgerDamaged):
+    """The log does not extend the last checkpoint signed; nothing is signed until an operator decides."""
+
+
+class Misconfigured(LedgerError):
+    """The installation, not the request, is wrong."""

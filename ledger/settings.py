@@ -1,0 +1,78 @@
+"""Every setting of an installation, read from the environment in this one place.
+
+Nothing else reads the environment. README's table of settings is checked against `NAMES` by a test.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.errors import Misconfigured
+
+NAMES: dict[str, str] = {
+    "SUYUAN_DATA": "folder of the embedded database and, by default, of the keys",
+    "SUYUAN_KEYS": "folder of the signing key and of the last checkpoint signed; keep it off the database's disk",
+    "SUYUAN_DATABASE_URL": "PostgreSQL to use instead of the embedded one, as the application's role",
+    "SUYUAN_OWNER_DATABASE_URL": "the same database as the owner of its tables, for migrate and erase",
+    "SUYUAN_ORIGIN": "name of the log: a schemeless URL that nobody else uses",
+    "SUYUAN_LANES": "commit lanes a process: how many transactions are under way side by side",
+}
+LANES_MAX = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One installation's settings, checked."""
+
+    data: Path
+    keys: Path
+    database_url: str | None
+    owner_database_url: str | None
+    origin: str
+    lanes: int
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """The settings in `environment` (default: this process's); `Misconfigured` names the one that is wrong."""
+        env = os.environ if environment is None else environment
+        unknown = [name for name in env if name.startswith("SUYUAN_") and name not in NAMES and name != SHARED_DATA]
+        if unknown:
+            raise Misconfigured(f"{unknown[0]} is no setting; the settings are {', '.join(NAMES)}")
+        data = Path(env.get("SUYUAN_DATA") or default_data()).expanduser().absolute()
+        url, owner = env.get("SUYUAN_DATABASE_URL"), env.get("SUYUAN_OWNER_DATABASE_URL")
+        for name, value in (("SUYUAN_DATABASE_URL", url), ("SUYUAN_OWNER_DATABASE_URL", owner)):
+            if value and not value.startswith(("postgresql://", "postgres://")):
+                raise Misconfigured(f"{name} must begin with postgresql://")
+        if owner and not url:
+            raise Misconfigured("SUYUAN_OWNER_DATABASE_URL is set without SUYUAN_DATABASE_URL")
+        return cls(
+            data=data,
+            keys=Path(env.get("SUYUAN_KEYS") or data / "keys").expanduser().absolute(),
+            database_url=url or None,
+            owner_database_url=owner or None,
+            origin=_origin(env.get("SUYUAN_ORIGIN") or "suyuan.example/log"),
+            lanes=_whole_number("SUYUAN_LANES", env.get("SUYUAN_LANES") or "2", 1, LANES_MAX),
+        )
+
+
+SHARED_DATA = "SUYUAN_SHARED_DATA"
+"""Not a setting of the product: where its tests find public test documents."""
+
+
+def default_data() -> str:
+    """/var/lib/suyuan for root, so that the server's ordinary user can reach it; the user's own folder otherwise."""
+    return "/var/lib/suyuan" if os.geteuid() == 0 else "~/.local/share/suyuan"
+
+
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.\-]+(:[0-9]+)?(/[A-Za-z0-9.\-_~/]*[A-Za-z0-9.\-_~])?", value) or len(value) > 200:
+        raise Misconfigured("SUYUAN_ORIGIN must be a URL without scheme and final slash, such as city.example/log")
+    return value
+
+
+def _whole_number(name: str, value: str, least: int, most: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", value) or not least <= int(value) <= most:
+        raise Misconfigured(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+    return int(value)

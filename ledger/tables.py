@@ -1,0 +1,228 @@
+"""Every table, with the question that each index answers. `ledger/migrations` builds exactly this; a test compares.
+
+The first column of every large table's key spreads it over a distributed PostgreSQL (Citus): by node, by id or by item.
+No foreign key crosses two of them, and no question joins two that are spread differently.
+
+Ledger tables are append-only twice over: the application's role has no right to change them, and a trigger refuses
+everybody else. `head`, `edge` and `log_cursor` hold present positions, `node` and `credential` the present state of
+the registry; all five can be computed again from the entries, and `suyuan audit` does.
+"""
+
+from sqlalchemy import (
+    ARRAY,
+    DDL,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+)
+from sqlalchemy import (
+    event as sqlalchemy_event,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+head = Table(
+    "head",
+    metadata,
+    Column("node", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    CheckConstraint("octet_length(hash) = 32", name="head_hash_is_sha256"),
+    comment="the last sequence and hash of each chain",
+)
+
+entry = Table(
+    "entry",
+    metadata,
+    Column("node", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", SmallInteger, nullable=False),
+    _time("record_time"),
+    Column("hash", LargeBinary, nullable=False),
+    Column("data", LargeBinary, nullable=False, comment="the entry's bytes: what is hashed"),
+    Column("salt", LargeBinary, comment="with sealed, the only columns that may ever be emptied"),
+    Column("sealed", LargeBinary),
+    CheckConstraint("seq > 0 AND octet_length(hash) = 32", name="entry_has_place_and_hash"),
+    CheckConstraint("(salt IS NULL) = (sealed IS NULL)", name="entry_is_sealed_with_salt"),
+    comment="the truth: one row an entry",
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("node", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("type", SmallInteger, nullable=False),
+    Column("action", SmallInteger, nullable=False),
+    _time("event_time"),
+    _time("record_time"),
+    Column("business_step", Text),
+    Column("disposition", Text),
+    Column("read_point", Text),
+    Column("business_location", Text),
+    comment="what EPCIS queries ask of an event",
+)
+Index("event_by_event_time", event.c.event_time, postgresql_using="brin")  # which events of these days?
+Index("event_by_record_time", event.c.record_time, postgresql_using="brin")  # which events since I last asked?
+
+event_id = Table(
+    "event_id",
+    metadata,
+    Column("id", LargeBinary, primary_key=True, comment="first 128 bits of the SHA-256 of the eventID"),
+    Column("declaration", BigInteger, primary_key=True, autoincrement=False, comment="its declarationTime, else 0"),
+    Column("node", Integer, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the event as it came"),
+    comment="where an event id is recorded: idempotency over all nodes",
+)
+
+item_entry = Table(
+    "item_entry",
+    metadata,
+    Column("item", Text, primary_key=True),
+    Column("node", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("role", SmallInteger, primary_key=True, autoincrement=False),
+    Column("action", SmallInteger, nullable=False),
+    _time("event_time"),
+    comment="which entries speak of a lot, pack, container or certificate, and in which role",
+)
+
+log_range = Table(
+    "log_range",
+    metadata,
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("node", Integer, nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("count", Integer, nullable=False),
+    UniqueConstraint("node", "first_seq", name="log_range_of_chain"),  # where in the log is this entry?
+    comment="entries first_seq … of a chain lie at start … of the log",
+)
+
+tile = Table(
+    "tile",
+    metadata,
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),
+    Column("n", BigInteger, primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+    CheckConstraint("octet_length(hashes) = 8192", name="tile_is_full"),
+    comment="full tiles of the log's Merkle tree (C2SP tlog-tiles)",
+)
+
+edge = Table(
+    "edge",
+    metadata,
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+    comment="the partial tile of each level: the right edge of the tree",
+)
+
+log_cursor = Table(
+    "log_cursor",
+    metadata,
+    Column("node", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+    comment="the last entry of each chain that is in the log",
+)
+
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary, nullable=False),
+    _time("signed_at"),
+    Column("note", Text, nullable=False),
+    comment="every checkpoint published",
+)
+
+node = Table(
+    "node",
+    metadata,
+    Column("node", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("trace_scheme", Text, nullable=False, comment="how it numbers slips: A or B"),
+    Column("locations", ARRAY(Text), nullable=False, comment="canonical keys of its read points"),
+    Column("open", Boolean, nullable=False),
+    CheckConstraint("trace_scheme IN ('A', 'B')", name="node_has_trace_scheme"),
+    comment="registered nodes, present state",
+)
+
+credential = Table(
+    "credential",
+    metadata,
+    Column("credential", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("key_hash", Text, nullable=False, comment="SHA-256 of the secret, in hexadecimal"),
+    Column("home_node", Integer, nullable=False),
+    Column("nodes", ARRAY(Integer), nullable=False),
+    _time("expires_at"),
+    _time("revoked_at", nullable=True),
+    comment="credentials, present state; the secret itself is nowhere",
+)
+
+capture_job = Table(
+    "capture_job",
+    metadata,
+    Column("job", Uuid, primary_key=True),
+    Column("credential", Text, nullable=False),
+    _time("created_at"),
+    _time("finished_at"),
+    Column("success", Boolean, nullable=False),
+    Column("error_behaviour", Text, nullable=False),
+    Column("errors", JSONB, nullable=False),
+    Index("capture_job_by_credential", "credential", "created_at"),  # which captures did I make?
+    comment="how captures ended (EPCIS 2.0, CaptureJob)",
+)
+
+APPEND_ONLY = (entry, event, event_id, item_entry, log_range, tile, checkpoint)
+"""Inserted by the application, never changed by it; `entry` alone can lose its sealed part, by another role."""
+POSITIONS = (head, edge, log_cursor)
+REGISTRY = (node, credential)
+"""Rows with a version, changed only together with an entry that holds their new state."""
+
+_REFUSE = """
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the ledger is append-only: % on % is refused', TG_OP, TG_TABLE_NAME;
+END $$
+"""
+
+
+def _trigger(table: Table) -> str:
+    operations = "DELETE OR TRUNCATE" if table is entry else "UPDATE OR DELETE OR TRUNCATE"
+    return (
+        f"CREATE TRIGGER {table.name}_is_append_only BEFORE {operations} ON {table.name} "
+        f"FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
+    )
+
+
+_ERASE_ONLY = """
+CREATE TRIGGER entry_is_erased_only BEFORE UPDATE ON entry FOR EACH ROW
+WHEN (NEW.salt IS NOT NULL OR NEW.sealed IS NOT NULL
+      OR (NEW.node, NEW.seq, NEW.kind, NEW.record_time, NEW.hash, NEW.data)
+         IS DISTINCT FROM (OLD.node, OLD.seq, OLD.kind, OLD.record_time, OLD.hash, OLD.data))
+EXECUTE FUNCTION refuse_change()
+"""
+
+for _statement in (_REFUSE, *map(_trigger, APPEND_ONLY), _ERASE_ONLY):
+    sqlalchemy_event.listen(metadata, "after_create", DDL(_statement.replace("%", "%%")))  # type: ignore[no-untyped-call]
