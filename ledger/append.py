@@ -5,7 +5,7 @@ eraser sealed columns (`ledger/erase.py`). `ledger/lanes.py` gathers requests an
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from ledger import rows
-from ledger.drafts import Draft
+from ledger.drafts import Draft, EventId
 from ledger.entries import GENESIS, Kind, encode, hash_of, time_text
 from ledger.errors import Busy, Conflict, LedgerDamaged, LedgerError
 from ledger.notes import Recorded
@@ -59,10 +59,16 @@ class Request:
     changes: Sequence[Change] = ()
 
 
-_Id = tuple[bytes, int]
-"""An event's id key and declaration time: what makes it the same event."""
-_Known = dict[_Id, tuple[int, int, bytes]]
+_Known = dict[EventId, tuple[int, int, bytes]]
 """Node, sequence and digest of ids that are recorded already."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """The batch's record time: as it stands in entries, and as a column."""
+
+    text: str
+    column: bytes
 
 
 @dataclass(slots=True)
@@ -134,7 +140,7 @@ def _transaction(connection: psycopg.Connection, requests: dict[int, Request], c
     outcomes: dict[int, Outcome] = {}
     places = _places(connection, known)
     fresh: dict[int, Request] = {}
-    seen: dict[_Id, bytes] = {key: digest for key, (_, _, digest) in known.items()}
+    seen: dict[EventId, bytes] = {key: digest for key, (_, _, digest) in known.items()}
     for index, request in requests.items():
         if (conflict := _conflict(request, seen)) is not None:
             outcomes[index] = conflict
@@ -144,7 +150,8 @@ def _transaction(connection: psycopg.Connection, requests: dict[int, Request], c
     _apply_changes(connection, fresh)
     # 4. Number, encode and hash.
     batch = _Batch()
-    at = clock()
+    now = clock()
+    at = _Moment(time_text(now), rows.time(now))
     for index, request in fresh.items():
         outcomes[index] = [_place(draft, request.actor, at, heads, places, batch) for draft in request.drafts]
     # 5. Copy entries, columns, ids and items in.
@@ -173,10 +180,10 @@ def _take(connection: psycopg.Connection, requests: Iterable[Request]) -> tuple[
     if new:
         connection.execute("INSERT INTO head SELECT node, 0, %b FROM unnest(%b::int[]) AS node", [GENESIS, new])
         heads |= {node: _Head(0, GENESIS, 0) for node in new}
-    return heads, {(id_, declaration): (node, seq, digest) for id_, declaration, node, seq, digest in recorded}
+    return heads, {EventId(id_, declaration): (node, seq, digest) for id_, declaration, node, seq, digest in recorded}
 
 
-def _places(connection: psycopg.Connection, known: _Known) -> dict[_Id, Recorded]:
+def _places(connection: psycopg.Connection, known: _Known) -> dict[EventId, Recorded]:
     """Where the known ids are recorded."""
     if not known:
         return {}
@@ -191,13 +198,13 @@ def _places(connection: psycopg.Connection, known: _Known) -> dict[_Id, Recorded
     return {key: Recorded(node, seq, *entries[node, seq], duplicate=True) for key, (node, seq, _) in known.items()}
 
 
-def _conflict(request: Request, seen: dict[_Id, bytes]) -> Conflict | None:
+def _conflict(request: Request, seen: dict[EventId, bytes]) -> Conflict | None:
     """Whether an id of `request` stands for other content already; its own ids join `seen` if not."""
-    mine: dict[_Id, bytes] = {}
+    mine: dict[EventId, bytes] = {}
     for position, draft in enumerate(request.drafts):
-        if draft.event_id is None:
+        key = draft.event_id
+        if key is None:
             continue
-        key = (draft.event_id.id, draft.event_id.declaration)
         digest = seen.get(key) or mine.get(key)
         if digest is not None and digest != draft.digest:
             return Conflict(
@@ -256,43 +263,32 @@ def _update_statement(table: str) -> sql.Composed:
 
 
 def _place(
-    draft: Draft, actor: str, at: datetime, heads: dict[int, _Head], places: dict[_Id, Recorded], batch: _Batch
+    draft: Draft, actor: str, at: _Moment, heads: dict[int, _Head], places: dict[EventId, Recorded], batch: _Batch
 ) -> Recorded:
     """The next place in the draft's chain, its rows added to `batch`; or its place of before, if its id has one."""
-    key = draft.event_id and (draft.event_id.id, draft.event_id.declaration)
+    key = draft.event_id
     if key and (before := places.get(key)):
         return before
-    head, node, record_time = heads[draft.node], draft.node, time_text(at)
+    head, node = heads[draft.node], draft.node
     head.seq += 1
-    commitment = draft.sealed.commitment if draft.sealed else None
     data = encode(
-        node, head.seq, head.hash, record_time, actor, _KIND_NAMES[draft.kind], draft.salt, draft.body, commitment
+        node, head.seq, head.hash, at.text, actor, _KIND_NAMES[draft.kind], draft.salt, draft.body, draft.commitment
     )
     head.hash = hash_of(data)
-    _add_rows(batch, draft, head, rows.time(at), data)
-    recorded = Recorded(node, head.seq, head.hash, record_time)
-    if key:
-        places[key] = replace(recorded, duplicate=True)
-    return recorded
-
-
-def _add_rows(batch: _Batch, draft: Draft, head: _Head, at: bytes, data: bytes) -> None:
-    node, seq, sealed = draft.node, head.seq, draft.sealed
-    batch.entry += (
-        rows.place("entry", node, seq), at, rows.data(head.hash), rows.data(data), rows.int2(draft.kind),
-        rows.data(sealed.salt if sealed else None), rows.data(sealed.data if sealed else None),
-    )  # fmt: skip
-    if draft.event_id is None:
-        return
+    place = rows.place(node, head.seq)
+    batch.entry += (_ENTRY, place, at.column, rows.data(head.hash), rows.data(data), draft.entry_tail)
     if draft.event_tail:
-        batch.event += (rows.place("event", node, seq), at, draft.event_tail)
-    id_, declaration = draft.event_id.id, draft.event_id.declaration
-    tail = rows.data(id_) + rows.int8(declaration) + rows.data(draft.digest)
-    batch.event_id.append((id_, rows.place("event_id", node, seq) + tail))
-    if draft.item_tails:
-        place = rows.place("item_entry", node, seq)
-        for item in draft.item_tails:
-            batch.item_entry += (place, item)
+        batch.event += (_EVENT, place, at.column, draft.event_tail)
+    item = _ITEM + place
+    for tail in draft.item_tails:
+        batch.item_entry += (item, tail)
+    if key:
+        batch.event_id.append((key.id, _EVENT_ID + place + draft.event_id_tail))
+        places[key] = Recorded(node, head.seq, head.hash, at.text, duplicate=True)
+    return Recorded(node, head.seq, head.hash, at.text)
+
+
+_ENTRY, _EVENT, _EVENT_ID, _ITEM = (rows.START[table] for table in ("entry", "event", "event_id", "item_entry"))
 
 
 def _copy(connection: psycopg.Connection, batch: _Batch) -> None:

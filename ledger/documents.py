@@ -7,7 +7,7 @@ with every common parser: GS1's own AssociationEvent-h has one. Pure.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import jiter
 import orjson
@@ -41,8 +41,7 @@ class Context:
 _PLAIN = Context()
 
 
-@dataclass(frozen=True, slots=True)
-class CapturedEvent:
+class CapturedEvent(NamedTuple):
     """One event as it came, checked, with the context that holds for it."""
 
     event: Json

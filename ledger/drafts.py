@@ -6,17 +6,18 @@ Pure: random salts are an argument.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import orjson
 
 from ledger import rows
+from ledger.codes import node_text
 from ledger.disclosure import Json, split, whole
 from ledger.documents import CapturedEvent, Context, write_json
-from ledger.entries import SALT_BYTES, Kind, Sealed, micros
+from ledger.entries import SALT_BYTES, Kind, commitment, micros
 from ledger.errors import LimitExceeded
 from ledger.events import EPOCH, parse_time
-from ledger.index import columns, mentions
+from ledger.index import Role, columns, mentions
 
 EVENT_ITEMS_MAX = 20_000
 EVENT_BYTES_MAX = 4 * 1024 * 1024
@@ -24,49 +25,61 @@ EVENT_BYTES_MAX = 4 * 1024 * 1024
 RandomBytes = Callable[[int], bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class EventId:
+class EventId(NamedTuple):
     """What makes an event the same event: its id, and when it was declared in error (0 for never)."""
 
     id: bytes
     declaration: int
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """An entry before it has its place. The tails are its rows in binary COPY form, without node and seq."""
+class Draft(NamedTuple):
+    """An entry before it has its place. The tails are its rows in binary COPY form, without what the place decides."""
 
     node: int
     kind: Kind
     salt: bytes
     body: bytes
-    sealed: Sealed | None = None
+    commitment: bytes | None
+    entry_tail: bytes
     event_id: EventId | None = None
     digest: bytes = b""
+    event_id_tail: bytes = b""
     event_tail: bytes = b""
     item_tails: tuple[bytes, ...] = ()
-
-    @property
-    def size(self) -> int:
-        return len(self.body) + (len(self.sealed.data) if self.sealed else 0)
-
-    def at(self, node: int) -> "Draft":
-        """The same draft in another chain."""
-        return replace(self, node=node)
 
 
 def draft(node: int, kind: Kind, body: Json, random: RandomBytes, sealed: Json | None = None) -> Draft:
     """An entry that is no event: a registry change, a tick, a decision, a document's envelope."""
-    salts = random(2 * SALT_BYTES)
-    lid = None if sealed is None else Sealed(salts[SALT_BYTES:], write_json(sealed))
-    return Draft(node, kind, salts[:SALT_BYTES], write_json(body), lid)
+    return _draft(node, kind, write_json(body), None if sealed is None else write_json(sealed), random(2 * SALT_BYTES))
+
+
+def _draft(node: int, kind: Kind, body: bytes, sealed: bytes | None, salts: bytes) -> Draft:
+    if sealed is None:
+        return Draft(node, kind, salts[:SALT_BYTES], body, None, rows.int2(kind) + _NOT_SEALED)
+    salt = salts[SALT_BYTES:]
+    tail = rows.int2(kind) + rows.data(salt) + rows.data(sealed)
+    return Draft(node, kind, salts[:SALT_BYTES], body, commitment(salt, sealed), tail)
+
+
+_NOT_SEALED = rows.data(None) * 2
+
+
+def _with_id(made: Draft, event_id: EventId, digest: bytes) -> Draft:
+    tail = rows.data(event_id.id) + rows.int8(event_id.declaration) + rows.data(digest)
+    return made._replace(event_id=event_id, digest=digest, event_id_tail=tail)
+
+
+def draft_once(node: int, kind: Kind, body: Json, name: str, random: RandomBytes) -> Draft:
+    """An entry that is recorded once under `name`, whatever its body says: the second is answered with the first."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return _with_id(draft(node, kind, body, random), EventId(id_key(name), 0), digest)
 
 
 def draft_envelope(node: int, envelope: Json, random: RandomBytes) -> Draft:
     """What a capture document says besides its events (sender, master data …): sealed, since it is trade."""
     digest = hashlib.sha256(write_json(envelope, orjson.OPT_SORT_KEYS)).digest()
     made = draft(node, Kind.DOCUMENT, {"document": {}}, random, envelope)
-    return replace(made, event_id=EventId(id_key(content_id(digest)), 0), digest=digest)
+    return _with_id(made, EventId(id_key(content_id(digest)), 0), digest)
 
 
 def draft_event(node: int, captured: CapturedEvent, random: RandomBytes) -> Draft:
@@ -80,15 +93,13 @@ def draft_event(node: int, captured: CapturedEvent, random: RandomBytes) -> Draf
     body: Json = {"event": opened}
     if context.parts:
         body["@context"] = context.parts
-    data = _encoded(body)
-    salts = random(2 * SALT_BYTES)
-    lid = Sealed(salts[SALT_BYTES:], _encoded(sealed)) if sealed else None
-    if len(data) + (len(lid.data) if lid else 0) > EVENT_BYTES_MAX:
+    made = _draft(node, Kind.EVENT, _encoded(body), _encoded(sealed) if sealed else None, random(2 * SALT_BYTES))
+    if len(made.body) + len(made.entry_tail) > EVENT_BYTES_MAX:
         raise LimitExceeded(f"the event {event['eventID']} is larger than {EVENT_BYTES_MAX} bytes")
     event_tail, item_tails = _index_tails(opened)
     if len(item_tails) > EVENT_ITEMS_MAX:
         raise LimitExceeded(f"the event {event['eventID']} names more than {EVENT_ITEMS_MAX} items; split it")
-    return Draft(node, Kind.EVENT, salts[:SALT_BYTES], data, lid, event_id_of(event), digest, event_tail, item_tails)
+    return _with_id(made, event_id_of(event), digest)._replace(event_tail=event_tail, item_tails=item_tails)
 
 
 def _encoded(value: Json) -> bytes:
@@ -114,15 +125,6 @@ def digest_of(event: Json, context: Context) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def digest_again(opened: Json, sealed: Json, context: Context) -> bytes:
-    """`digest_of` the request behind a stored event, for the audit: an id of our own making was not in it."""
-    event = whole(opened, sealed)
-    digest = digest_of(event, context)
-    name = event.pop("eventID")
-    bare = digest_of(event, context)
-    return bare if name == content_id(bare) else digest
-
-
 def content_id(digest: bytes) -> str:
     """The eventID of an event that came without one (RFC 6920: a name made of a hash)."""
     return f"ni:///sha-256;{digest.hex()}?suyuan"
@@ -140,6 +142,44 @@ def id_key(event_id: str) -> bytes:
     return hashlib.sha256(event_id.encode()).digest()[:16]
 
 
+def tick_name(minute: str) -> str:
+    """The name under which a minute's tick is recorded once. The space keeps it apart from every eventID."""
+    return f"tick {minute}"
+
+
+def erasure_name(node: int, seq: int) -> str:
+    """The name under which an entry's erasure is recorded once."""
+    return f"erasure {node_text(node)}/{seq}"
+
+
+def identity_again(node: int, kind: Kind, body: Json, sealed: Json | None) -> tuple[EventId, bytes | None] | None:
+    """The id and digest under which a stored entry must stand in `event_id`; None for kinds that have no id.
+
+    The digest is None where the sealed part that it covers is erased. An id that is not known then is not checked.
+    """
+    match kind:
+        case Kind.EVENT:
+            return event_id_of(body["event"]), None if sealed is None else _digest_again(body, sealed)
+        case Kind.TICK:
+            name = tick_name(body["tick"]["minute"])
+        case Kind.ERASURE:
+            name = erasure_name(node, body["erasure"]["seq"])
+        case Kind.DOCUMENT if sealed is not None:
+            digest = hashlib.sha256(write_json(sealed, orjson.OPT_SORT_KEYS)).digest()
+            return EventId(id_key(content_id(digest)), 0), digest
+        case _:
+            return None
+    return EventId(id_key(name), 0), hashlib.sha256(name.encode()).digest()
+
+
+def _digest_again(body: Json, sealed: Json) -> bytes:
+    """`digest_of` the request behind a stored event. An id of our own making was not in it."""
+    context = Context(tuple(body.get("@context", ())))
+    event = whole(body["event"], sealed)
+    bare = digest_of({name: value for name, value in event.items() if name != "eventID"}, context)
+    return bare if event["eventID"] == content_id(bare) else digest_of(event, context)
+
+
 def _index_tails(opened: Json) -> tuple[bytes, tuple[bytes, ...]]:
     found = columns(opened)
     action, event_time = rows.int2(found.action), rows.time(found.event_time)
@@ -149,6 +189,9 @@ def _index_tails(opened: Json) -> tuple[bytes, tuple[bytes, ...]]:
             rows.text(found.read_point), rows.text(found.business_location),
         )
     )  # fmt: skip
-    pairs = {(mention.key, mention.role) for mention in mentions(opened)}
     end = action + event_time
-    return event_tail, tuple(rows.text(key) + rows.int2(role) + end for key, role in sorted(pairs))
+    pairs = dict.fromkeys((key, role) for role, key, _, _ in mentions(opened))  # each once, in the event's order
+    return event_tail, tuple([rows.text(key) + _ROLES[role] + end for key, role in pairs])
+
+
+_ROLES = {role: rows.int2(role) for role in Role}

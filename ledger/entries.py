@@ -44,16 +44,9 @@ class Kind(IntEnum):
     """The sealed part of another entry was erased."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """The part of an entry that is shown by role: its salt and bytes. Only its commitment is hashed."""
-
-    salt: bytes
-    data: bytes
-
-    @property
-    def commitment(self) -> bytes:
-        return hashlib.sha256(self.salt + self.data).digest()
+def commitment(salt: bytes, sealed: bytes) -> bytes:
+    """What an entry's bytes hold of its sealed part: SHA-256 of the sealed part's own salt and its bytes."""
+    return hashlib.sha256(salt + sealed).digest()
 
 
 def time_text(at: datetime) -> str:

@@ -5,7 +5,6 @@ stored bytes and compare. Pure.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import IntEnum
@@ -89,8 +88,7 @@ def _certificate_key(uri: str) -> Key:
         return Key(uri)
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+class Columns(NamedTuple):
     """What EPCIS queries ask of an event. Standard vocabulary values are bare words, places are canonical keys."""
 
     type: int

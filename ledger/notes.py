@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -202,8 +203,7 @@ def verify_proof(proof_file: str, entry: bytes, verifiers: Iterable[Verifier]) -
 _RECEIPT_FORM = "suyuan receipt v1"
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """Where an entry was recorded: node, sequence, hash, record time as in the entry's bytes."""
 
     node: int

@@ -15,9 +15,8 @@ from ledger.events import EPOCH
 HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER = b"\xff\xff"
 
-_PLACE = Struct(">hiiiq")
+_PLACE = Struct(">iiiq")
 _INT2 = Struct(">ih")
-_INT4 = Struct(">ii")
 _INT8 = Struct(">iq")
 _LENGTH = Struct(">i")
 _NULL = b"\xff\xff\xff\xff"
@@ -33,22 +32,18 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "item_entry": ("node", "seq", "item", "role", "action", "event_time"),
 }  # fmt: skip
 COPY = {table: f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT binary)" for table, columns in COLUMNS.items()}
-_COUNT = {table: len(columns) for table, columns in COLUMNS.items()}
+START = {table: len(columns).to_bytes(2, "big") for table, columns in COLUMNS.items()}
+"""What every row of a table begins with: how many columns follow."""
 
 
-def place(table: str, node: int, seq: int) -> bytes:
-    """The beginning of a row of `table`: its number of columns, node and seq."""
-    return _PLACE.pack(_COUNT[table], 4, node, 8, seq)
+def place(node: int, seq: int) -> bytes:
+    """The first two columns of every row: node and seq."""
+    return _PLACE.pack(4, node, 8, seq)
 
 
 def int2(value: int) -> bytes:
     """A smallint field."""
     return _INT2.pack(2, value)
-
-
-def int4(value: int) -> bytes:
-    """An integer field."""
-    return _INT4.pack(4, value)
 
 
 def int8(value: int) -> bytes:
@@ -68,4 +63,7 @@ def data(value: bytes | None) -> bytes:
 
 def text(value: str | None) -> bytes:
     """A text field, or NULL."""
-    return _NULL if value is None else data(value.encode())
+    if value is None:
+        return _NULL
+    encoded = value.encode()
+    return _LENGTH.pack(len(encoded)) + encoded

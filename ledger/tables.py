@@ -147,7 +147,6 @@ checkpoint = Table(
     metadata,
     Column("size", BigInteger, primary_key=True, autoincrement=False),
     Column("root", LargeBinary, nullable=False),
-    _time("signed_at"),
     Column("note", Text, nullable=False),
     comment="every checkpoint published",
 )

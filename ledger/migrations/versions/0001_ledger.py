@@ -21,7 +21,6 @@ COMMENT ON TABLE capture_job IS 'how captures ended (EPCIS 2.0, CaptureJob)';
 CREATE TABLE checkpoint (
     size BIGINT NOT NULL,
     root BYTEA NOT NULL,
-    signed_at TIMESTAMP WITH TIME ZONE NOT NULL,
     note TEXT NOT NULL,
     PRIMARY KEY (size)
 );

@@ -1,0 +1,519 @@
+"""The audit: everything computed again from the stored bytes, and every disagreement named.
+
+One snapshot of the database is read once from end to end, in bounded memory:
+
+1. every chain: hashes, links, places, sealed parts and erasures, and its head;
+2. what is derived: columns, ids and items of every event, in both directions, and the registry's rows;
+3. the log: every place, tile, edge and cursor, and every checkpoint, signed as it says;
+4. the checkpoint outside the database, and receipts that somebody brings: the log and the chains must hold them.
+
+It always ends, and it changes nothing. What it cannot know: entries cut off a chain's end before they were under any
+checkpoint or receipt. It shares the derivations with the write path, but neither its SQL nor its order of work.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from ledger.codes import CITY, node_text
+from ledger.database import Database
+from ledger.documents import read_json
+from ledger.drafts import EventId, identity_again
+from ledger.entries import GENESIS, Entry, Kind, commitment, decode, hash_of
+from ledger.errors import LedgerDamaged, LedgerError
+from ledger.events import parse_time
+from ledger.index import columns, mentions
+from ledger.log import STEP_ENTRIES_MAX
+from ledger.merkle import EMPTY_ROOT, TILE_WIDTH, Edge, leaf_hash
+from ledger.notes import Checkpoint, NoteInvalid, Recorded, Verifier, open_checkpoint
+from ledger.tables import REGISTRY
+
+BATCH = 2_000
+SHOWN_MAX = 10_000
+"""Disagreements kept; more are counted."""
+
+Json = dict[str, Any]
+Progress = Callable[[str, int, int], None]
+"""`progress(step, done, total)`: called after every batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """One thing that does not agree: where (an entry, a row, a checkpoint) and what."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+@dataclass
+class Report:
+    """What an audit found. It is clean only if nothing disagrees."""
+
+    entries: int = 0
+    chains: int = 0
+    log_size: int = 0
+    checkpoints: int = 0
+    receipts: int = 0
+    disagreements: list[Disagreement] = field(default_factory=list)
+    count: int = 0
+
+    @property
+    def clean(self) -> bool:
+        return self.count == 0
+
+    def add(self, where: str, what: str) -> None:
+        """Note a disagreement."""
+        self.count += 1
+        if self.count <= SHOWN_MAX:
+            self.disagreements.append(Disagreement(where, what))
+
+
+def audit(
+    database: Database,
+    verifiers: list[Verifier],
+    outside: Checkpoint | None,
+    receipts: Iterable[Recorded] = (),
+    progress: Progress = lambda *_: None,
+) -> Report:
+    """Audit the whole ledger. `outside` is the last checkpoint signed, as kept outside the database."""
+    report = Report()
+    with database.connect() as connection:
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        total = _count(connection, "entry")
+        derived = _Derived(connection, report)
+        _chains(connection, report, derived, lambda done: progress("entries", done, total))
+        derived.finish(progress)
+        _log(connection, report, verifiers, outside, progress)
+        _receipts(connection, report, receipts)
+        connection.rollback()
+    return report
+
+
+def _count(connection: psycopg.Connection, table: str) -> int:
+    row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _stream(connection: psycopg.Connection, name: str, query: str) -> Iterator[list[Any]]:
+    """The rows of `query` in batches, through a server-side cursor."""
+    with connection.cursor(name, binary=True) as cursor:
+        cursor.execute(query)
+        while rows := cursor.fetchmany(BATCH):
+            yield rows
+
+
+# --- 1. chains ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Chain:
+    node: int
+    seq: int = 0
+    hash: bytes = GENESIS
+    bare: set[int] = field(default_factory=set)
+    """Entries whose sealed part is gone, and no erasure has said so yet."""
+    erased: set[int] = field(default_factory=set)
+
+
+def _chains(
+    connection: psycopg.Connection, report: Report, derived: "_Derived", progress: Callable[[int], None]
+) -> None:
+    heads = {node: (seq, hash_) for node, seq, hash_ in connection.execute("SELECT node, seq, hash FROM head")}
+    chain: _Chain | None = None
+    query = "SELECT node, seq, kind, record_time, hash, data, salt, sealed FROM entry ORDER BY node, seq"
+    for rows in _stream(connection, "entries", query):
+        good: list[tuple[Entry, Json | None]] = []
+        for row in rows:
+            if chain is None or chain.node != row[0]:
+                _end_chain(chain, heads, report)
+                chain = _Chain(row[0])
+            checked = _check_entry(row, chain, report)
+            if checked is not None:
+                good.append(checked)
+        report.entries += len(rows)
+        derived.check(good)
+        progress(report.entries)
+    _end_chain(chain, heads, report)
+    for node in heads:
+        report.add(f"chain {node_text(node)}", f"its head stands at {heads[node][0]}, but it has no entries")
+
+
+def _check_entry(row: tuple[Any, ...], chain: _Chain, report: Report) -> tuple[Entry, Json | None] | None:
+    """The entry of `row` and its sealed part, if its bytes are an entry at all."""
+    node, seq, kind, record_time, hash_, data, salt, sealed = row
+    where = f"entry {node_text(node)}/{seq}"
+    if seq != chain.seq + 1:
+        gap = f"{chain.seq + 1} to {seq - 1} are" if seq > chain.seq + 2 else f"{chain.seq + 1} is"
+        report.add(where, f"before it, {gap} missing from the chain")
+        chain.hash = b""
+    computed = hash_of(data)
+    if computed != hash_:
+        report.add(
+            where, f"its bytes hash to {computed.hex()}, stored is {hash_.hex()}: the bytes or the hash were changed"
+        )
+    expected, chain.seq, chain.hash = chain.hash, seq, computed
+    try:
+        entry = decode(data)
+    except LedgerDamaged as error:
+        report.add(where, str(error))
+        return None
+    if (entry.node, entry.seq) != (node, seq):
+        report.add(where, f"its bytes say that it is {entry.name}")
+    if expected and entry.prev != expected:
+        report.add(where, "it does not name the hash of the entry before: one of the two was replaced")
+    if (entry.kind, entry.record_time) != (kind, record_time):
+        report.add(where, "kind or record time of the row are not those in its bytes")
+    return entry, _check_sealed(entry, salt, sealed, chain, report)
+
+
+def _check_sealed(entry: Entry, salt: bytes | None, sealed: bytes | None, chain: _Chain, report: Report) -> Json | None:
+    """The sealed part; {} where nothing is sealed; None where it is erased or damaged."""
+    where = f"entry {entry.name}"
+    if entry.kind is Kind.ERASURE:
+        seq = entry.body.get("erasure", {}).get("seq")
+        chain.erased.add(seq)
+        chain.bare.discard(seq)
+    if entry.commitment is None:
+        if sealed is not None:
+            report.add(where, "it holds a sealed part, but its bytes say that nothing is sealed")
+        return {}
+    if salt is None or sealed is None:
+        if entry.seq not in chain.erased:
+            chain.bare.add(entry.seq)
+        return None
+    if commitment(salt, sealed) != entry.commitment:
+        report.add(where, "its sealed part or the salt was changed: they do not have the hash in its bytes")
+        return None
+    value = read_json(sealed)
+    return value if isinstance(value, dict) else None
+
+
+def _end_chain(chain: _Chain | None, heads: dict[int, tuple[int, bytes]], report: Report) -> None:
+    if chain is None:
+        return
+    for seq in sorted(chain.bare):
+        report.add(
+            f"entry {node_text(chain.node)}/{seq}", "its sealed part is gone, and no entry says that it was erased"
+        )
+    head = heads.pop(chain.node, None)
+    if head is None:
+        report.add(f"chain {node_text(chain.node)}", "it has entries but no head")
+    elif head != (chain.seq, chain.hash):
+        report.add(
+            f"chain {node_text(chain.node)}",
+            f"its head says {head[0]} with hash {head[1].hex()}, its last entry is {chain.seq} with {chain.hash.hex()}",
+        )
+
+
+# --- 2. what is derived ---------------------------------------------------------------------------
+
+
+class _Derived:
+    """Compares `event`, `event_id`, `item_entry` and the registry with what the entries say they must be."""
+
+    def __init__(self, connection: psycopg.Connection, report: Report) -> None:
+        self._connection, self._report = connection, report
+        self._expected = {"event": 0, "event_id": 0, "item_entry": 0}
+        self._unknown_ids = 0
+        self._registry: dict[str, dict[tuple[str, ...], Json]] = {table.name: {} for table in REGISTRY}
+
+    def check(self, entries: list[tuple[Entry, Json | None]]) -> None:
+        """A batch of entries: what must be there is looked up by key."""
+        events = [entry for entry, _ in entries if entry.kind is Kind.EVENT]
+        for entry, _ in entries:
+            if entry.kind is Kind.CHANGE and entry.node == CITY:
+                self._fold(entry)
+        try:
+            self._check_events(events)
+            self._check_ids(entries)
+            self._check_items(events)
+        except (ValueError, KeyError, TypeError, LedgerError) as error:
+            names = f"{entries[0][0].name} to {entries[-1][0].name}"
+            self._report.add(f"entries {names}", f"one of them holds no event that can be read: {error!r}")
+
+    def _fold(self, entry: Entry) -> None:
+        change = entry.body["change"]
+        rows = self._registry.get(change["table"])
+        if rows is None:
+            self._report.add(f"entry {entry.name}", f"it changes {change['table']}, which is no table of the registry")
+            return
+        key = _registry_key(change["table"], change["row"])
+        before = rows.get(key, {"version": 0})["version"]
+        if change["row"]["version"] != before + 1:
+            self._report.add(
+                f"entry {entry.name}", f"it makes version {change['row']['version']} after version {before}"
+            )
+        rows[key] = change["row"]
+
+    def _check_events(self, events: list[Entry]) -> None:
+        expected = {}
+        for entry in events:
+            c = columns(entry.body["event"])
+            expected[entry.node, entry.seq] = (
+                entry.record_time, c.type, int(c.action), c.event_time, c.business_step, c.disposition, c.read_point,
+                c.business_location,
+            )  # fmt: skip
+        self._expected["event"] += len(expected)
+        found = self._connection.execute(
+            "SELECT node, seq, record_time, type, action, event_time, business_step, disposition, read_point,"
+            " business_location FROM event JOIN unnest(%b::int[], %b::bigint[]) AS p(node, seq) USING (node, seq)",
+            [[node for node, _ in expected], [seq for _, seq in expected]],
+            binary=True,
+        )
+        self._compare("event", expected, {(row[0], row[1]): row[2:] for row in found})
+
+    def _check_ids(self, entries: list[tuple[Entry, Json | None]]) -> None:
+        expected: dict[EventId, tuple[int, int, bytes | None]] = {}
+        for entry, sealed in entries:
+            identity = identity_again(entry.node, entry.kind, entry.body, sealed)
+            if identity is not None:
+                expected[identity[0]] = (entry.node, entry.seq, identity[1])
+            elif entry.kind is Kind.DOCUMENT:
+                self._unknown_ids += 1  # its id was made from what is erased
+        self._expected["event_id"] += len(expected)
+        found = self._connection.execute(
+            "SELECT id, declaration, node, seq, digest FROM event_id"
+            " JOIN unnest(%b::bytea[], %b::bigint[]) AS p(id, declaration) USING (id, declaration)",
+            [[key.id for key in expected], [key.declaration for key in expected]],
+            binary=True,
+        )
+        stored = {EventId(*row[:2]): row[2:] for row in found}
+        for key, (node, seq, digest) in expected.items():
+            row = stored.get(key)
+            if row is None or row[:2] != (node, seq) or digest not in (None, row[2]):
+                self._report.add(
+                    f"event_id of {node_text(node)}/{seq}", "the row is missing or other than the entry says"
+                )
+
+    def _check_items(self, events: list[Entry]) -> None:
+        expected: dict[tuple[str, int, int, int], tuple[int, Any]] = {}
+        for entry in events:
+            c = columns(entry.body["event"])
+            for role, key, _, _ in mentions(entry.body["event"]):
+                expected[key, entry.node, entry.seq, role] = (int(c.action), c.event_time)
+        self._expected["item_entry"] += len(expected)
+        keys = [list(column) for column in zip(*expected, strict=True)] if expected else [[], [], [], []]
+        found = self._connection.execute(
+            "SELECT item, node, seq, role, action, event_time FROM item_entry"
+            " JOIN unnest(%b::text[], %b::int[], %b::bigint[], %b::smallint[]) AS p(item, node, seq, role)"
+            " USING (item, node, seq, role)",
+            keys,
+            binary=True,
+        )
+        self._compare("item_entry", expected, {row[:4]: row[4:] for row in found})
+
+    def _compare(self, table: str, expected: dict[Any, Any], found: dict[Any, Any]) -> None:
+        for key, value in expected.items():
+            if found.get(key) != value:
+                node, seq = key[:2] if table == "event" else key[1:3]
+                row = "" if table == "event" else f" {key[0]}"
+                self._report.add(
+                    f"{table}{row} of {node_text(node)}/{seq}",
+                    "the row is missing" if key not in found else "the row is other than the entry says",
+                )
+
+    def finish(self, progress: Progress) -> None:
+        """Rows that nothing stands behind, and the registry. Extra rows are only searched where counts differ."""
+        for table, expected in self._expected.items():
+            there = _count(self._connection, table)
+            spare = self._unknown_ids if table == "event_id" else 0
+            if there > expected + spare:
+                self._find_extra(table, there, progress)
+        for registry in REGISTRY:
+            self._check_registry(registry.name)
+
+    def _find_extra(self, table: str, total: int, progress: Progress) -> None:
+        key = {"event": "node, seq", "event_id": "node, seq, id, declaration", "item_entry": "node, seq, item, role"}[
+            table
+        ]
+        done = 0
+        query = f"SELECT {key} FROM {table}"  # noqa: S608 - both are from the line above
+        for rows in _stream(self._connection, f"extra_{table}", query):
+            entries = self._entries({(row[0], row[1]) for row in rows})
+            for row in rows:
+                if not _stands(table, row, entries.get((row[0], row[1]))):
+                    shown = "" if table == "event" else f" {row[2].hex() if isinstance(row[2], bytes) else row[2]}"
+                    self._report.add(
+                        f"{table}{shown} of {node_text(row[0])}/{row[1]}", "no entry stands behind this row"
+                    )
+            done += len(rows)
+            progress(table, done, total)
+
+    def _entries(self, places: set[tuple[int, int]]) -> dict[tuple[int, int], tuple[Entry, Json | None]]:
+        found = self._connection.execute(
+            "SELECT node, seq, data, sealed FROM entry"
+            " JOIN unnest(%b::int[], %b::bigint[]) AS p(node, seq) USING (node, seq)",
+            [[node for node, _ in places], [seq for _, seq in places]],
+            binary=True,
+        )
+        entries = {}
+        for node, seq, data, sealed in found:
+            try:
+                entry = decode(data)
+                opened = {} if entry.commitment is None else None if sealed is None else read_json(sealed)
+            except LedgerError:
+                continue  # named already
+            entries[node, seq] = (entry, opened)
+        return entries
+
+    def _check_registry(self, table: str) -> None:
+        expected = self._registry[table]
+        name = sql.Identifier(table)
+        # The database itself turns the JSON of the entry into a row, as the write path did, and compares.
+        question = sql.SQL(
+            "SELECT coalesce(to_jsonb(t), to_jsonb(v)), t IS NULL, v IS NULL FROM {0} t"
+            " FULL JOIN jsonb_populate_recordset(NULL::{0}, %s) v ON {1} WHERE t IS DISTINCT FROM v"
+        ).format(name, sql.SQL(" AND ").join(sql.SQL("t.{0} = v.{0}").format(sql.Identifier(c)) for c in _keys(table)))
+        for row, no_row, no_entry in self._connection.execute(question, [Jsonb([*expected.values()])]):
+            what = (
+                "is missing"
+                if no_row
+                else "has no entry behind it"
+                if no_entry
+                else "is other than its last entry says"
+            )
+            self._report.add(f"{table} {' '.join(_registry_key(table, row))}", f"the row {what}")
+
+
+def _keys(table: str) -> list[str]:
+    return [column.name for found in REGISTRY if found.name == table for column in found.primary_key]
+
+
+def _registry_key(table: str, row: Json) -> tuple[str, ...]:
+    return tuple(str(row[column]) for column in _keys(table))
+
+
+def _stands(table: str, row: tuple[Any, ...], behind: tuple[Entry, Json | None] | None) -> bool:
+    """Whether the entry says that there is this row."""
+    if behind is None:
+        return False
+    entry, sealed = behind
+    if table == "event_id":
+        identity = identity_again(entry.node, entry.kind, entry.body, sealed)
+        return identity[0] == row[2:4] if identity else entry.kind is Kind.DOCUMENT and sealed is None
+    if entry.kind is not Kind.EVENT:
+        return False
+    return table == "event" or (row[3], row[2]) in {(role, key) for role, key, _, _ in mentions(entry.body["event"])}
+
+
+# --- 3. the log -----------------------------------------------------------------------------------
+
+
+def _log(
+    connection: psycopg.Connection, report: Report, verifiers: list[Verifier], outside: Checkpoint | None,
+    progress: Progress,
+) -> None:  # fmt: skip
+    total = _ranges(connection, report)
+    grown = Edge()
+    wanted = _checkpoints(connection, report, verifiers, outside)
+    tiles = _TileCheck(connection, report)
+    query = (
+        "SELECT r.node, r.first_seq + i, sha256(e.data) FROM log_range r"
+        f" CROSS JOIN LATERAL generate_series(0, least(r.count, {STEP_ENTRIES_MAX}) - 1) AS i"
+        " LEFT JOIN entry e ON e.node = r.node AND e.seq = r.first_seq + i ORDER BY r.start, i"
+    )
+    for rows in _stream(connection, "log", query):
+        for node, seq, computed in rows:
+            if computed is None:
+                report.add(
+                    f"entry {node_text(node)}/{seq}", f"it is place {grown.size} of the log, but gone from its chain"
+                )
+            tiles.check(grown.append([leaf_hash(computed or b"")]))
+            for size, root, where in wanted.pop(grown.size, ()):
+                if grown.root() != root:
+                    report.add(where, f"the log's first {size} entries have another root: one of them was changed")
+        progress("log", grown.size, total)
+    report.log_size = grown.size
+    for size, root, where in (found for group in wanted.values() for found in group):
+        if size or root != EMPTY_ROOT:
+            report.add(where, f"it is of {size} entries, but the log has {grown.size}: entries are gone")
+    tiles.finish(grown)
+
+
+def _ranges(connection: psycopg.Connection, report: Report) -> int:
+    """Ranges follow each other without gaps, in the log and in each chain; cursors stand at their ends."""
+    expected, chains = 0, dict[int, int]()
+    for rows in _stream(connection, "ranges", "SELECT start, node, first_seq, count FROM log_range ORDER BY start"):
+        for start, node, first_seq, count in rows:
+            if start != expected or not 0 < count <= STEP_ENTRIES_MAX:
+                report.add(f"log_range {start}", f"it holds {count} entries, and the range before ends at {expected}")
+            if first_seq != chains.get(node, 0) + 1:
+                report.add(f"log_range {start}", f"chain {node_text(node)} was in the log up to {chains.get(node, 0)}")
+            expected, chains[node] = start + count, first_seq + count - 1
+    cursors: dict[int, int] = dict(connection.execute("SELECT node, seq FROM log_cursor").fetchall())
+    for node in cursors.keys() | chains.keys():
+        if cursors.get(node) != chains.get(node):
+            report.add(f"log_cursor {node_text(node)}", f"it says {cursors.get(node)}, the log has {chains.get(node)}")
+    return expected
+
+
+_Wanted = dict[int, list[tuple[int, bytes, str]]]
+
+
+def _checkpoints(
+    connection: psycopg.Connection, report: Report, verifiers: list[Verifier], outside: Checkpoint | None
+) -> _Wanted:
+    """Size, root and name of every checkpoint to hold the log against, by size; bad signatures are reported."""
+    wanted: _Wanted = {}
+    for size, root, note in connection.execute("SELECT size, root, note FROM checkpoint ORDER BY size"):
+        where = f"checkpoint {size}"
+        report.checkpoints += 1
+        try:
+            signed = open_checkpoint(note, verifiers)
+            if (signed.size, signed.root) != (size, root):
+                report.add(where, f"the row is not what was signed (size {signed.size}, root {signed.root.hex()})")
+            wanted.setdefault(signed.size, []).append((signed.size, signed.root, where))
+        except NoteInvalid as error:
+            report.add(where, str(error))
+    if outside is not None:
+        wanted.setdefault(outside.size, []).append((outside.size, outside.root, "checkpoint outside the database"))
+    return wanted
+
+
+class _TileCheck:
+    """Holds stored tiles against those computed; reads them in the order in which they fill."""
+
+    def __init__(self, connection: psycopg.Connection, report: Report) -> None:
+        self._connection, self._report, self._count = connection, report, 0
+
+    def check(self, full: dict[tuple[int, int], bytes]) -> None:
+        for (level, n), hashes in full.items():
+            self._count += 1
+            row = self._connection.execute("SELECT hashes FROM tile WHERE level = %s AND n = %s", [level, n]).fetchone()
+            if row is None or row[0] != hashes:
+                what = "is missing" if row is None else "is other than the entries say"
+                self._report.add(f"tile {level}/{n}", f"it {what} (places from {(n * TILE_WIDTH) << (8 * level)} on)")
+
+    def finish(self, grown: Edge) -> None:
+        stored: dict[int, bytes] = dict(self._connection.execute("SELECT level, hashes FROM edge").fetchall())
+        for level in stored.keys() | grown.partial.keys():
+            if stored.get(level, b"") != grown.partial.get(level, b""):
+                self._report.add(f"edge {level}", "the partial tile is other than the entries say")
+        extra = _count(self._connection, "tile") - self._count
+        if extra > 0:
+            self._report.add("tile", f"{extra} tiles too many: they lie beyond the log")
+
+
+# --- 4. receipts ----------------------------------------------------------------------------------
+
+
+def _receipts(connection: psycopg.Connection, report: Report, receipts: Iterable[Recorded]) -> None:
+    """What the ledger vouched for must still be there, at its place, with its hash."""
+    for recorded in receipts:
+        report.receipts += 1
+        row = connection.execute(
+            "SELECT data, record_time FROM entry WHERE node = %s AND seq = %s", [recorded.node, recorded.seq]
+        ).fetchone()
+        where = f"entry {node_text(recorded.node)}/{recorded.seq}"
+        if row is None:
+            report.add(where, "a signed receipt vouches for it, but it is gone")
+        elif hashlib.sha256(row[0]).digest() != recorded.hash or row[1] != parse_time(recorded.record_time):
+            report.add(where, "it is other than a signed receipt vouches for")
