@@ -29,7 +29,7 @@ from ledger.errors import LedgerDamaged, LedgerError
 from ledger.events import parse_time
 from ledger.index import columns, mentions
 from ledger.log import STEP_ENTRIES_MAX
-from ledger.merkle import EMPTY_ROOT, TILE_WIDTH, Edge, leaf_hash
+from ledger.merkle import EMPTY_ROOT, HASH_BYTES, TILE_WIDTH, Edge, leaf_hash
 from ledger.notes import Checkpoint, NoteInvalid, Recorded, Verifier, open_checkpoint
 from ledger.tables import REGISTRY
 
@@ -102,10 +102,10 @@ def _count(connection: psycopg.Connection, table: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _stream(connection: psycopg.Connection, name: str, query: str) -> Iterator[list[Any]]:
+def _stream(connection: psycopg.Connection, name: str, query: str, *values: int) -> Iterator[list[Any]]:
     """The rows of `query` in batches, through a server-side cursor."""
     with connection.cursor(name, binary=True) as cursor:
-        cursor.execute(query)
+        cursor.execute(query, values or None)
         while rows := cursor.fetchmany(BATCH):
             yield rows
 
@@ -117,7 +117,8 @@ def _stream(connection: psycopg.Connection, name: str, query: str) -> Iterator[l
 class _Chain:
     node: int
     seq: int = 0
-    hash: bytes = GENESIS
+    hashes: tuple[bytes, ...] = (GENESIS,)
+    """What the next entry may name as the hash before: where an entry is damaged, that of its bytes or that stored."""
     bare: set[int] = field(default_factory=set)
     """Entries whose sealed part is gone, and no erasure has said so yet."""
     erased: set[int] = field(default_factory=set)
@@ -130,13 +131,15 @@ def _chains(
     chain: _Chain | None = None
     query = "SELECT node, seq, kind, record_time, hash, data, salt, sealed FROM entry ORDER BY node, seq"
     for rows in _stream(connection, "entries", query):
-        good: list[tuple[Entry, Json | None]] = []
+        good: list[_Checked] = []
         for row in rows:
             if chain is None or chain.node != row[0]:
                 _end_chain(chain, heads, report)
                 chain = _Chain(row[0])
             checked = _check_entry(row, chain, report)
-            if checked is not None:
+            if checked is None:
+                derived.damaged.add((row[0], row[1]))
+            else:
                 good.append(checked)
         report.entries += len(rows)
         derived.check(good)
@@ -146,20 +149,23 @@ def _chains(
         report.add(f"chain {node_text(node)}", f"its head stands at {heads[node][0]}, but it has no entries")
 
 
-def _check_entry(row: tuple[Any, ...], chain: _Chain, report: Report) -> tuple[Entry, Json | None] | None:
-    """The entry of `row` and its sealed part, if its bytes are an entry at all."""
+_Checked = tuple[Entry, Json | None]
+"""An entry whose bytes have their hash, and its sealed part: {} where nothing is sealed, None where it is erased."""
+
+
+def _check_entry(row: tuple[Any, ...], chain: _Chain, report: Report) -> _Checked | None:
+    """The entry of `row`, or None where its bytes are damaged: nothing can be derived from those."""
     node, seq, kind, record_time, hash_, data, salt, sealed = row
     where = f"entry {node_text(node)}/{seq}"
+    expected = chain.hashes
     if seq != chain.seq + 1:
         gap = f"{chain.seq + 1} to {seq - 1} are" if seq > chain.seq + 2 else f"{chain.seq + 1} is"
         report.add(where, f"before it, {gap} missing from the chain")
-        chain.hash = b""
+        expected = ()
     computed = hash_of(data)
+    chain.seq, chain.hashes = seq, (computed,) if computed == hash_ else (computed, hash_)
     if computed != hash_:
-        report.add(
-            where, f"its bytes hash to {computed.hex()}, stored is {hash_.hex()}: the bytes or the hash were changed"
-        )
-    expected, chain.seq, chain.hash = chain.hash, seq, computed
+        report.add(where, f"its bytes hash to {computed.hex()}, stored is {hash_.hex()}: bytes or hash were changed")
     try:
         entry = decode(data)
     except LedgerDamaged as error:
@@ -167,11 +173,12 @@ def _check_entry(row: tuple[Any, ...], chain: _Chain, report: Report) -> tuple[E
         return None
     if (entry.node, entry.seq) != (node, seq):
         report.add(where, f"its bytes say that it is {entry.name}")
-    if expected and entry.prev != expected:
+    if expected and entry.prev not in expected:
         report.add(where, "it does not name the hash of the entry before: one of the two was replaced")
     if (entry.kind, entry.record_time) != (kind, record_time):
         report.add(where, "kind or record time of the row are not those in its bytes")
-    return entry, _check_sealed(entry, salt, sealed, chain, report)
+    opened = _check_sealed(entry, salt, sealed, chain, report)
+    return (entry, opened) if computed == hash_ else None
 
 
 def _check_sealed(entry: Entry, salt: bytes | None, sealed: bytes | None, chain: _Chain, report: Report) -> Json | None:
@@ -206,11 +213,9 @@ def _end_chain(chain: _Chain | None, heads: dict[int, tuple[int, bytes]], report
     head = heads.pop(chain.node, None)
     if head is None:
         report.add(f"chain {node_text(chain.node)}", "it has entries but no head")
-    elif head != (chain.seq, chain.hash):
-        report.add(
-            f"chain {node_text(chain.node)}",
-            f"its head says {head[0]} with hash {head[1].hex()}, its last entry is {chain.seq} with {chain.hash.hex()}",
-        )
+    elif head[0] != chain.seq or head[1] not in chain.hashes:
+        last = f"its last entry is {chain.seq} with {chain.hashes[0].hex()}"
+        report.add(f"chain {node_text(chain.node)}", f"its head says {head[0]} with hash {head[1].hex()}, {last}")
 
 
 # --- 2. what is derived ---------------------------------------------------------------------------
@@ -223,9 +228,11 @@ class _Derived:
         self._connection, self._report = connection, report
         self._expected = {"event": 0, "event_id": 0, "item_entry": 0}
         self._unknown_ids = 0
+        self.damaged: set[tuple[int, int]] = set()
+        """Entries named already, from whose bytes nothing can be derived."""
         self._registry: dict[str, dict[tuple[str, ...], Json]] = {table.name: {} for table in REGISTRY}
 
-    def check(self, entries: list[tuple[Entry, Json | None]]) -> None:
+    def check(self, entries: list[_Checked]) -> None:
         """A batch of entries: what must be there is looked up by key."""
         events = [entry for entry, _ in entries if entry.kind is Kind.EVENT]
         for entry, _ in entries:
@@ -270,7 +277,7 @@ class _Derived:
         )
         self._compare("event", expected, {(row[0], row[1]): row[2:] for row in found})
 
-    def _check_ids(self, entries: list[tuple[Entry, Json | None]]) -> None:
+    def _check_ids(self, entries: list[_Checked]) -> None:
         expected: dict[EventId, tuple[int, int, bytes | None]] = {}
         for entry, sealed in entries:
             identity = identity_again(entry.node, entry.kind, entry.body, sealed)
@@ -339,7 +346,8 @@ class _Derived:
         for rows in _stream(self._connection, f"extra_{table}", query):
             entries = self._entries({(row[0], row[1]) for row in rows})
             for row in rows:
-                if not _stands(table, row, entries.get((row[0], row[1]))):
+                place = (row[0], row[1])
+                if place not in self.damaged and not _stands(table, row, entries.get(place)):
                     shown = "" if table == "event" else f" {row[2].hex() if isinstance(row[2], bytes) else row[2]}"
                     self._report.add(
                         f"{table}{shown} of {node_text(row[0])}/{row[1]}", "no entry stands behind this row"
@@ -347,7 +355,7 @@ class _Derived:
             done += len(rows)
             progress(table, done, total)
 
-    def _entries(self, places: set[tuple[int, int]]) -> dict[tuple[int, int], tuple[Entry, Json | None]]:
+    def _entries(self, places: set[tuple[int, int]]) -> dict[tuple[int, int], _Checked]:
         found = self._connection.execute(
             "SELECT node, seq, data, sealed FROM entry"
             " JOIN unnest(%b::int[], %b::bigint[]) AS p(node, seq) USING (node, seq)",
@@ -391,7 +399,7 @@ def _registry_key(table: str, row: Json) -> tuple[str, ...]:
     return tuple(str(row[column]) for column in _keys(table))
 
 
-def _stands(table: str, row: tuple[Any, ...], behind: tuple[Entry, Json | None] | None) -> bool:
+def _stands(table: str, row: tuple[Any, ...], behind: _Checked | None) -> bool:
     """Whether the entry says that there is this row."""
     if behind is None:
         return False
@@ -416,22 +424,23 @@ def _log(
     wanted = _checkpoints(connection, report, verifiers, outside)
     tiles = _TileCheck(connection, report)
     query = (
-        "SELECT r.node, r.first_seq + i, sha256(e.data) FROM log_range r"
-        f" CROSS JOIN LATERAL generate_series(0, least(r.count, {STEP_ENTRIES_MAX}) - 1) AS i"
+        "SELECT r.node, r.first_seq + i, sha256(e.data), e.hash FROM log_range r"
+        " CROSS JOIN LATERAL generate_series(0, least(r.count, %s) - 1) AS i"
         " LEFT JOIN entry e ON e.node = r.node AND e.seq = r.first_seq + i ORDER BY r.start, i"
     )
-    for rows in _stream(connection, "log", query):
-        for node, seq, computed in rows:
-            if computed is None:
-                report.add(
-                    f"entry {node_text(node)}/{seq}", f"it is place {grown.size} of the log, but gone from its chain"
-                )
-            tiles.check(grown.append([leaf_hash(computed or b"")]))
+    first_wrong, wrong = "", 0
+    for rows in _stream(connection, "log", query, STEP_ENTRIES_MAX):
+        for node, seq, computed, stored in rows:
+            leaf = tiles.leaf(grown.size, node, seq, computed, stored)
+            tiles.check(grown.append([leaf]))
             for size, root, where in wanted.pop(grown.size, ()):
                 if grown.root() != root:
-                    report.add(where, f"the log's first {size} entries have another root: one of them was changed")
+                    first_wrong, wrong = first_wrong or f"{where} of {size} entries", wrong + 1
         progress("log", grown.size, total)
     report.log_size = grown.size
+    if wrong:
+        others = f", and {wrong - 1} later ones," if wrong > 1 else ""
+        report.add(first_wrong, f"this checkpoint{others} is not of the entries that the log holds: some were changed")
     for size, root, where in (found for group in wanted.values() for found in group):
         if size or root != EMPTY_ROOT:
             report.add(where, f"it is of {size} entries, but the log has {grown.size}: entries are gone")
@@ -479,23 +488,50 @@ def _checkpoints(
 
 
 class _TileCheck:
-    """Holds stored tiles against those computed; reads them in the order in which they fill."""
+    """Holds stored tiles against those computed, in the order in which they fill."""
 
     def __init__(self, connection: psycopg.Connection, report: Report) -> None:
         self._connection, self._report, self._count = connection, report, 0
+        self._edge: dict[int, bytes] = dict(connection.execute("SELECT level, hashes FROM edge").fetchall())
+        self._leaves = b""
+        """The stored leaf hashes of the tile that is being computed."""
+
+    def leaf(self, index: int, node: int, seq: int, computed: bytes | None, stored: bytes | None) -> bytes:
+        """The leaf hash at `index`, named where the tile says otherwise.
+
+        Of a damaged entry, named already, whichever of its two hashes the log holds: so one change is told once.
+        """
+        if index % TILE_WIDTH == 0:
+            self._leaves = self._stored(0, index // TILE_WIDTH) or self._edge.get(0, b"")
+        at = index % TILE_WIDTH * HASH_BYTES
+        in_tile = self._leaves[at : at + HASH_BYTES]
+        where = f"entry {node_text(node)}/{seq}"
+        if computed is None or stored is None:
+            self._report.add(where, f"it is place {index} of the log, but gone from its chain")
+            return in_tile or leaf_hash(b"")
+        for candidate in {computed: leaf_hash(computed), stored: leaf_hash(stored)}.values():
+            if candidate == in_tile:
+                return candidate
+        self._report.add(where, f"the log holds another hash at its place, {index}: the entry or the log was changed")
+        return leaf_hash(computed)
+
+    def _stored(self, level: int, n: int) -> bytes | None:
+        row = self._connection.execute("SELECT hashes FROM tile WHERE level = %s AND n = %s", [level, n]).fetchone()
+        return row[0] if row else None
 
     def check(self, full: dict[tuple[int, int], bytes]) -> None:
         for (level, n), hashes in full.items():
             self._count += 1
-            row = self._connection.execute("SELECT hashes FROM tile WHERE level = %s AND n = %s", [level, n]).fetchone()
-            if row is None or row[0] != hashes:
-                what = "is missing" if row is None else "is other than the entries say"
-                self._report.add(f"tile {level}/{n}", f"it {what} (places from {(n * TILE_WIDTH) << (8 * level)} on)")
+            stored = self._stored(level, n)
+            if stored is None:
+                self._report.add(f"tile {level}/{n}", "it is missing")
+            elif stored != hashes and level > 0:  # at level 0 each entry was held against its leaf
+                self._report.add(f"tile {level}/{n}", "it is other than the tiles below it say")
 
     def finish(self, grown: Edge) -> None:
-        stored: dict[int, bytes] = dict(self._connection.execute("SELECT level, hashes FROM edge").fetchall())
-        for level in stored.keys() | grown.partial.keys():
-            if stored.get(level, b"") != grown.partial.get(level, b""):
+        for level in self._edge.keys() | grown.partial.keys():
+            stored, computed = self._edge.get(level, b""), grown.partial.get(level, b"")
+            if len(stored) != len(computed) or (stored != computed and level > 0):
                 self._report.add(f"edge {level}", "the partial tile is other than the entries say")
         extra = _count(self._connection, "tile") - self._count
         if extra > 0:

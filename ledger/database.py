@@ -63,6 +63,18 @@ class Database:
         except (exc.OperationalError, exc.TimeoutError) as error:
             raise Unavailable(f"the database cannot be read: {_first_line(error)}") from error
 
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[psycopg.Connection]:
+        """One short transaction as the application, on a pooled connection: what is no ledger row, such as jobs."""
+        try:
+            with self.engine.begin() as pooled:
+                driver = pooled.connection.driver_connection
+                if not isinstance(driver, psycopg.Connection):
+                    raise TypeError("the pool holds something that is no psycopg connection")
+                yield driver
+        except (psycopg.OperationalError, exc.OperationalError, exc.TimeoutError) as error:
+            raise Unavailable(f"the database cannot be written: {_first_line(error)}") from error
+
     def close(self) -> None:
         """Let go of the pool's connections."""
         if "engine" in self.__dict__:

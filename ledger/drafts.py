@@ -133,8 +133,8 @@ def content_id(digest: bytes) -> str:
 def event_id_of(event: Json) -> EventId:
     """The identity under which the event is recorded."""
     declaration = event.get("errorDeclaration")
-    at = 0 if declaration is None else micros(parse_time(declaration["declarationTime"]), EPOCH)
-    return EventId(id_key(event["eventID"]), at or (declaration is not None))
+    at = 0 if declaration is None else micros(parse_time(declaration["declarationTime"]), EPOCH) or 1
+    return EventId(id_key(event["eventID"]), at)
 
 
 def id_key(event_id: str) -> bytes:

@@ -82,6 +82,13 @@ class KeyFolder:
         (self.path / "checkpoint").unlink(missing_ok=True)
         return successor
 
+    def retired_note(self, signer: Signer) -> str | None:
+        """The last checkpoint that a retired key signed."""
+        try:
+            return (self.path / "retired" / signer.verifier.key_id.hex() / "checkpoint").read_text()
+        except FileNotFoundError:
+            return None
+
     def _write_key(self, signer: Signer) -> None:
         seed = base64.b64encode(b"\x01" + signer.key.private_bytes_raw()).decode()
         key_id = signer.verifier.key_id.hex()

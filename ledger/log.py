@@ -97,6 +97,13 @@ class Integrator:
         self.published = signed.size
 
 
+def begin_anew(connection: psycopg.Connection, keys: KeyFolder, signer: Signer) -> None:
+    """Sign the log as it stands with a new key, whatever the old one signed: an operator's decision, made elsewhere."""
+    grown = _load_edge(connection)
+    if grown.size:
+        keys.keep_note(sign_note(Checkpoint(signer.name, grown.size, grown.root()).text, signer))
+
+
 _NEW_RANGES = """
 SELECT node, first_seq, least(count, %(most)s - before)::int AS count FROM (
     SELECT node, coalesce(c.seq, 0) + 1 AS first_seq, h.seq - coalesce(c.seq, 0) AS count,

@@ -189,6 +189,7 @@ capture_job = Table(
     Column("success", Boolean, nullable=False),
     Column("error_behaviour", Text, nullable=False),
     Column("errors", JSONB, nullable=False),
+    Column("receipt", Text, nullable=False, comment="the signed receipt, empty where nothing was recorded"),
     Index("capture_job_by_credential", "credential", "created_at"),  # which captures did I make?
     comment="how captures ended (EPCIS 2.0, CaptureJob)",
 )

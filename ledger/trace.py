@@ -21,8 +21,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Integer, column, func, select
-from sqlalchemy.dialects.postgresql import array
+from sqlalchemy import ARRAY, BigInteger, Connection, Integer, LargeBinary, Text, any_, column, func, literal, select
 
 from ledger.access import Actor
 from ledger.disclosure import whole
@@ -38,6 +37,7 @@ Json = dict[str, Any]
 
 DEPTH_MAX = 100
 EVENTS_MAX = 20_000
+ROWS_MAX = 200_000
 ALWAYS = datetime.max.replace(tzinfo=UTC)
 
 
@@ -180,14 +180,20 @@ class _Walk:
         self._graph.open_ends += [OpenEnd(key, self._direction, reason, None) for key in keys]
 
     def _read(self, keys: Iterable[Key]) -> None:
-        """The rows and events of these items, each read once."""
+        """The rows of these items, each read once, and the events behind them that lie on this way.
+
+        Where goods of a lot went otherwise says nothing of where they came from, and the other way round.
+        """
+        keys = list(keys)
         new = [key for key in keys if key not in self._known]
         rows = self._reads.rows(new)
+        self._graph.cut |= len(rows) >= ROWS_MAX
         self._known |= {key: [] for key in new}
         for row in rows:
             self._known[row.item].append(row)
-        places = {(row.node, row.seq) for row in rows} - self._graph.steps.keys()
-        for step in self._reads.steps(sorted(places)[: EVENTS_MAX + 1]):
+        off_way = Role.INPUT if self._direction is Direction.BACKWARD else Role.OUTPUT
+        places = {(row.node, row.seq) for key in keys for row in self._known[key] if row.role != off_way}
+        for step in self._reads.steps(sorted(places - self._graph.steps.keys())[: EVENTS_MAX + 1]):
             self._graph.steps[step.place] = step
 
     def _valid(self, key: Key) -> Iterator[tuple[Row, Step]]:
@@ -370,8 +376,8 @@ def _rows(connection: Connection, keys: Iterable[Key]) -> list[Row]:
     table = item_entry
     question = (
         select(table.c.item, table.c.node, table.c.seq, table.c.role, table.c.action, table.c.event_time)
-        .where(table.c.item.in_(list(keys)))
-        .limit(10 * EVENTS_MAX)
+        .where(table.c.item == any_(literal(list(keys), ARRAY(Text))))
+        .limit(ROWS_MAX)
     )
     return [Row(*row) for row in connection.execute(question)]
 
@@ -387,9 +393,13 @@ def _steps(connection: Connection, places: Iterable[tuple[int, int]], actor: Act
     places = list(places)
     if not places:
         return []
-    nodes = array([node for node, _ in places], type_=Integer)
-    seqs = array([seq for _, seq in places], type_=BigInteger)
-    wanted = func.unnest(nodes, seqs).table_valued(column("node", Integer), column("seq", BigInteger), name="wanted")
+    nodes = literal([node for node, _ in places], ARRAY(Integer))
+    seqs = literal([seq for _, seq in places], ARRAY(BigInteger))
+    wanted = (
+        func.unnest(nodes, seqs)
+        .table_valued(column("node", Integer), column("seq", BigInteger))
+        .render_derived(name="wanted")
+    )
     question = (
         select(entry.c.hash, entry.c.data, entry.c.sealed)
         .join_from(entry, wanted, (entry.c.node == wanted.c.node) & (entry.c.seq == wanted.c.seq))
@@ -418,5 +428,7 @@ def _step(hash_: bytes, data: bytes, sealed: bytes | None, actor: Actor) -> Step
 def _declared_in_error(connection: Connection, names: set[str]) -> set[str]:
     """Which of these events were declared in error later?"""
     by_key = {id_key(name): name for name in names}
-    question = select(event_id.c.id).where(event_id.c.id.in_(list(by_key)), event_id.c.declaration != 0)
+    question = select(event_id.c.id).where(
+        event_id.c.id == any_(literal(list(by_key), ARRAY(LargeBinary))), event_id.c.declaration != 0
+    )
     return {by_key[bytes(key)] for key in connection.execute(question).scalars()}

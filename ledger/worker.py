@@ -5,8 +5,10 @@ leader's connection ends, for whatever reason, another takes over from what is c
 """
 
 import logging
+import re
 import secrets
 import threading
+import time
 from datetime import datetime, timedelta
 
 import psycopg
@@ -14,16 +16,17 @@ import psycopg
 from ledger.append import Clock, Request, append
 from ledger.codes import CITY
 from ledger.database import Database
-from ledger.drafts import draft_once, tick_name
+from ledger.drafts import draft, draft_once, tick_name
 from ledger.entries import Kind, time_text
-from ledger.errors import LedgerError
+from ledger.errors import Conflict, LedgerError, Unavailable
 from ledger.keys import KeyFolder
-from ledger.log import Integrator
+from ledger.log import Integrator, begin_anew
 from ledger.notes import Signer
 
 LEADER_LOCK = 0x5357
 POLL_S = 0.1
 FOLLOW_S = 1.0
+WAIT_FOR_LEADER_S = 60
 TICK = timedelta(minutes=1)
 WORKER = "worker"
 
@@ -85,16 +88,55 @@ class Worker:
             append(connection, [Request([tick], WORKER)], self._clock)
 
 
-def integrate_now(database: Database, keys: KeyFolder, signer: Signer) -> int:
-    """Integrate and sign all that waits, as the demo and the command line need it; how many entries that were.
+def integrate_now(database: Database, keys: KeyFolder, signer: Signer) -> None:
+    """Return once all that is recorded now is in the signed log: by us, or by the worker that leads.
 
-    Waits for another leader to end. `LogRolledBack` as `Integrator`.
+    `LogRolledBack` as `Integrator`; `Unavailable` if another leader does not get on with it.
     """
+    deadline = time.monotonic() + WAIT_FOR_LEADER_S
     with database.connect() as connection:
         connection.autocommit = True
-        connection.execute("SELECT pg_advisory_lock(%s, 0)", [LEADER_LOCK])
-        integrator = Integrator(connection, keys, signer)
-        total = 0
-        while taken := integrator.step():
-            total += taken
-        return total
+        while time.monotonic() < deadline:
+            if connection.execute("SELECT pg_try_advisory_lock(%s, 0)", [LEADER_LOCK]).fetchone() == (True,):
+                integrator = Integrator(connection, keys, signer)
+                while integrator.step():
+                    pass
+                return
+            if connection.execute(_ALL_SIGNED).fetchone() == (True,):
+                return
+            time.sleep(POLL_S)
+    raise Unavailable("the worker that leads does not sign the log; look at its messages, or at /health/ready")
+
+
+def replace_key(database: Database, keys: KeyFolder, signer: Signer, reason: str, actor: str, clock: Clock) -> Signer:
+    """Retire the signing key, record why, and go on with a new one: also the decision to go on after a roll-back.
+
+    The entry names the old key and the last checkpoint that it signed, so that whoever holds that one can tell.
+    """
+    if not re.fullmatch(r"[^\x00-\x1f]{1,500}", reason):
+        raise Conflict("give the reason in 1 to 500 characters: it is recorded and stays")
+    with database.connect() as connection:
+        held = connection.execute("SELECT pg_try_advisory_lock(%s, 0)", [LEADER_LOCK]).fetchone()
+        connection.commit()
+        if held != (True,):
+            raise Conflict("a worker is signing with the present key; stop suyuan serve and suyuan worker first")
+        successor = keys.replace(signer)
+        begin_anew(connection, keys, successor)
+        body = {
+            "decision": {
+                "key": str(signer.verifier), "checkpoint": keys.retired_note(signer), "successor":
+                str(successor.verifier), "reason": reason,
+            }
+        }  # fmt: skip
+        decided = draft(CITY, Kind.DECISION, body, secrets.token_bytes)
+        (outcome,) = append(connection, [Request([decided], actor)], clock)
+        if not isinstance(outcome, list):
+            raise outcome
+    integrate_now(database, keys, successor)
+    return successor
+
+
+_ALL_SIGNED = """
+SELECT NOT EXISTS (SELECT FROM head h LEFT JOIN log_cursor c USING (node) WHERE h.seq > coalesce(c.seq, 0))
+   AND (SELECT coalesce(max(size), 0) FROM checkpoint) = (SELECT coalesce(max(start + count), 0) FROM log_range)
+"""

@@ -14,10 +14,12 @@ CREATE TABLE capture_job (
     success BOOLEAN NOT NULL,
     error_behaviour TEXT NOT NULL,
     errors JSONB NOT NULL,
+    receipt TEXT NOT NULL,
     PRIMARY KEY (job)
 );
 CREATE INDEX capture_job_by_credential ON capture_job (credential, created_at);
 COMMENT ON TABLE capture_job IS 'how captures ended (EPCIS 2.0, CaptureJob)';
+COMMENT ON COLUMN capture_job.receipt IS 'the signed receipt, empty where nothing was recorded';
 CREATE TABLE checkpoint (
     size BIGINT NOT NULL,
     root BYTEA NOT NULL,

@@ -1,0 +1,40 @@
+"""The ledger over HTTP: one application, one module a subject, every route with its rule."""
+
+import gc
+
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
+from starlette.types import Lifespan
+
+from api import capture, health, log, problems, registry, trace
+from api.auth import Anybody
+from api.ledger import Ledger
+
+_TOP = ["capture", "events", "trace", "entries", "checkpoint", "tile", "proof", "key", "nodes", "credentials", "health"]
+
+
+def create_app(ledger: Ledger | None, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """The application on an open ledger, which stays its caller's to close; or on one that `lifespan` opens."""
+    app = FastAPI(
+        title="Suyuan 溯源",
+        summary="A city's traceability ledger for meat, vegetables and medicines: append-only and provable.",
+        version="0.1.0",
+        license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        redoc_url=None,
+        docs_url=None,
+        lifespan=lifespan,
+    )
+    app.state.ledger = ledger
+    problems.install(app)
+    for module in (capture, trace, log, registry, health):
+        app.include_router(module.router)
+
+    @app.get("/", tags=["EPCIS 2.0"])
+    def top(_: Anybody) -> Response:
+        """The top-level resources, as EPCIS 2.0 lists them."""
+        return JSONResponse({"@set": _TOP, "type": "Collection", "member": _TOP}, headers=capture.VERSIONS)
+
+    # Documents are trees of short-lived objects without cycles: the default threshold would look for cycles in them
+    # thousands of times a second.
+    gc.set_threshold(50_000, 20, 100)
+    return app

@@ -1,0 +1,51 @@
+"""Who is asking, and whether they may: every route declares its rule with `allow`.
+
+A credential's API key comes as `Authorization: Bearer sy_…`. It is checked at every request, so that a revocation
+counts at once.
+"""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.ledger import Ledger, now
+from ledger.access import ALLOWED, Action, Actor
+from ledger.errors import NotSignedIn
+from ledger.registry import authenticate
+
+_bearer = HTTPBearer(auto_error=False, description="an API key, as `suyuan credential add` shows it once")
+
+
+def ledger_of(request: Request) -> Ledger:
+    """The process's ledger."""
+    ledger: Ledger = request.app.state.ledger
+    return ledger
+
+
+class Rule:
+    """A route's rule: the action that it is. As a dependency it gives the actor, or None where anybody may ask."""
+
+    def __init__(self, action: Action) -> None:
+        self.action = action
+
+    def __call__(
+        self, request: Request, key: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    ) -> Actor | None:
+        if ALLOWED[self.action] is None:
+            return None
+        if key is None:
+            raise NotSignedIn("this needs a credential: send Authorization: Bearer and an API key")
+        with ledger_of(request).database.read() as connection:
+            actor = authenticate(connection, key.credentials, now())
+        actor.require(self.action)
+        return actor
+
+
+LedgerHere = Annotated[Ledger, Depends(ledger_of)]
+MayCapture = Annotated[Actor, Depends(Rule(Action.CAPTURE))]
+MayRead = Annotated[Actor, Depends(Rule(Action.READ_ENTRY))]
+MayTrace = Annotated[Actor, Depends(Rule(Action.TRACE))]
+MayAdminister = Annotated[Actor, Depends(Rule(Action.ADMINISTER))]
+Anybody = Annotated[None, Depends(Rule(Action.READ_LOG))]
+AnybodyHealth = Annotated[None, Depends(Rule(Action.SEE_HEALTH))]

@@ -1,0 +1,459 @@
+"""The command `suyuan`: the ledger for whoever runs the machine.
+
+Whoever may run it on the machine is the operator: these commands need no credential, and their entries name `operator`.
+A user's mistake ends with one sentence and exit status 2, trouble with the installation with 1; never with a traceback.
+"""
+
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from api import demo as demonstration
+from api.files import Captured, capture_file
+from api.ledger import now, open_ledger
+from api.problems import exit_code
+from api.serve import serve_http
+from ledger.access import Role
+from ledger.audit import audit as run_audit
+from ledger.capture import ErrorBehaviour
+from ledger.codes import NodeCode, TraceScheme, key_of_code, node_text, parse_node
+from ledger.database import open_database
+from ledger.documents import write_json
+from ledger.entries import time_text
+from ledger.erase import erase as erase_sealed
+from ledger.errors import LedgerError, NotRecorded, UnreadableCode
+from ledger.log import proof_file
+from ledger.merkle import ProofInvalid
+from ledger.notes import NoteInvalid, Recorded, Verifier, open_receipt, verify_proof
+from ledger.reads import get_entry
+from ledger.registry import (
+    OPERATOR,
+    Node,
+    add_node,
+    change_node,
+    credentials,
+    get_credential,
+    get_node,
+    issue,
+    nodes,
+    revoke,
+)
+from ledger.rights import migrate as migrate_database
+from ledger.settings import Settings
+from ledger.trace import Direction
+from ledger.trace import trace as trace_code
+from ledger.worker import Worker, integrate_now
+from ledger.worker import replace_key as replace_signing_key
+from reports.trace import to_json, to_tree
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
+    help="Suyuan 溯源: a city's traceability ledger, append-only and provable. Start with: suyuan demo",
+)  # fmt: skip
+node_app = typer.Typer(no_args_is_help=True, help="Nodes 流通节点: places that keep a chain of entries.")
+credential_app = typer.Typer(no_args_is_help=True, help="Credentials: who may write and read over HTTP.")
+key_app = typer.Typer(no_args_is_help=True, help="The key that signs the log.")
+app.add_typer(node_app, name="node")
+app.add_typer(credential_app, name="credential")
+app.add_typer(key_app, name="key")
+out, err = Console(), Console(stderr=True)
+
+
+@contextmanager
+def _progress(what: str, unit: str) -> Iterator[tuple[Progress, TaskID]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err) as progress:
+        yield progress, progress.add_task(what, total=None)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+# --- running --------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    events: Annotated[int, typer.Option(min=100, max=1_000_000, help="how many events the generated day has")] = 20_000,
+) -> None:
+    """Show everything once on a scratch database: capture, trace, tamper, audit.
+
+    Example: `suyuan demo`
+    """
+    demonstration.run(out, events)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 8000,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="how many processes answer")] = 1,
+    worker: Annotated[bool, typer.Option(help="also integrate and sign the log in here")] = True,
+) -> None:
+    """Serve the HTTP API, and follow the chains.
+
+    Example: `suyuan serve --port 8000`
+    """
+    serve_http(Settings.from_environment(), host, port, processes, worker=worker)
+
+
+@app.command()
+def worker() -> None:
+    """Integrate and sign the log as a process of its own (with `suyuan serve --no-worker`).
+
+    Example: `suyuan worker`
+    """
+    with open_ledger(Settings.from_environment()) as ledger:
+        follower = Worker(ledger.database, ledger.keys, ledger.signer, now)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: follower.stop())
+        err.print("following the chains; Ctrl-C ends it")
+        follower.run()
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this release's schema and set the rights. Doing it again changes nothing.
+
+    Example: `suyuan migrate`
+    """
+    with open_database(Settings.from_environment()) as database:
+        migrate_database(database)
+    out.print("the database has this release's schema")
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+@app.command()
+def capture(
+    files: Annotated[list[str], typer.Argument(help="EPCIS JSON documents or JSON lines; - is standard input")],
+    proceed: Annotated[
+        bool, typer.Option(help="record good events of a document although others are rejected")
+    ] = False,
+    receipts: Annotated[Path | None, typer.Option(help="append the signed receipts to this file")] = None,
+) -> None:
+    """Record EPCIS 2.0 events from files. Each document is recorded whole or not at all.
+
+    Example: `suyuan capture day.jsonl` · `suyuan capture --proceed *.jsonld`
+    """
+    behaviour = ErrorBehaviour.PROCEED if proceed else ErrorBehaviour.ROLLBACK
+    total = Captured()
+    with open_ledger(Settings.from_environment()) as ledger, _progress("captured", "events") as (progress, task):
+        for name in files:
+            progress.update(task, description=name[-40:])
+            try:
+                for part in capture_file(ledger, name, behaviour):
+                    total += part
+                    progress.update(task, completed=total.new + total.known)
+                    if receipts is not None and part.receipt:
+                        with receipts.open("a") as file:
+                            file.write(part.receipt + "\n")
+            except OSError as error:
+                total += Captured(refusals=[f"{name}: {error.strerror}"])
+        integrate_now(ledger.database, ledger.keys, ledger.signer)
+    for refusal in total.refusals:
+        err.print(refusal, markup=False, highlight=False, soft_wrap=True)
+    out.print(f"recorded {total.new} new entries; {total.known} were recorded before; {len(total.refusals)} refused")
+    if total.refusals:
+        raise typer.Exit(2)
+
+
+@app.command()
+def erase(
+    entry: Annotated[str, typer.Argument(help="the entry, NODE/SEQ")],
+    reason: Annotated[str, typer.Option(help="why; it is recorded and stays")],
+) -> None:
+    """Erase the sealed part of an entry for good. Its bytes, its hash and every proof stay; the erasure is an entry.
+
+    Example: `suyuan erase 330212001/17 --reason "court order 2026-118"`
+    """
+    node, seq = _entry(entry)
+    with open_database(Settings.from_environment()) as database:
+        erase_sealed(database, node, seq, reason, OPERATOR.name, now)
+    out.print(f"the sealed part of {entry} is erased")
+
+
+# --- reading and proving --------------------------------------------------------------------------
+
+
+@app.command()
+def trace(
+    code: Annotated[str, typer.Argument(help="URI, (01)… with lot or serial, 20-digit code, SSCC or GTIN")],
+    direction: Annotated[Direction, typer.Option(help="which way to follow")] = Direction.BOTH,
+    format: Annotated[str, typer.Option(help="tree or json")] = "tree",
+) -> None:
+    """Show where a code came from and where everything made of it went.
+
+    Example: `suyuan trace "(01)06901234500108(10)P20261122A" --direction backward`
+    """
+    if format not in ("tree", "json"):
+        raise UnreadableCode("format", format, "it is tree or json")
+    with open_ledger(Settings.from_environment()) as ledger, ledger.database.read() as connection:
+        graph = trace_code(connection, key_of_code(code), direction, OPERATOR)
+    if format == "json":
+        typer.echo(write_json(to_json(graph)))
+    else:
+        out.print(to_tree(graph))
+
+
+@app.command()
+def audit(
+    receipt: Annotated[
+        list[Path] | None, typer.Option(help="file of signed receipts that the ledger must hold")
+    ] = None,
+) -> None:
+    """Compute everything again from the stored bytes and name every disagreement. Exit status 1 if there is any.
+
+    Example: `suyuan audit --receipt receipts.txt`
+    """
+    with open_ledger(Settings.from_environment()) as ledger:
+        vouched = [one for path in receipt or () for one in _receipts(path, ledger.keys.verifiers())]
+        with _progress("audit", "entries") as (progress, task):
+            report = run_audit(
+                ledger.database, ledger.keys.verifiers(), ledger.keys.last_checkpoint(), vouched,
+                lambda step, done, total: progress.update(task, description=step, completed=done, total=total),
+            )  # fmt: skip
+    for disagreement in report.disagreements:
+        out.print(str(disagreement), markup=False, highlight=False, soft_wrap=True, style="red")
+    out.print(
+        f"{report.entries} entries in {report.chains} chains, {report.log_size} in the log, {report.checkpoints} "
+        f"checkpoints, {report.receipts} receipts: "
+        + ("everything agrees" if report.clean else f"{report.count} disagreements")
+    )
+    if not report.clean:
+        raise typer.Exit(1)
+
+
+def _receipts(path: Path, verifiers: list[Verifier]) -> Iterator[Recorded]:
+    """The entries that a file of receipts vouches for; receipts follow each other, an empty line after each."""
+    try:
+        for note in path.read_text().split("suyuan receipt v1\n")[1:]:
+            yield from open_receipt(f"suyuan receipt v1\n{note.rstrip()}\n", verifiers)
+    except OSError as error:
+        raise NotRecorded(f"{path}: {error.strerror}") from error
+    except NoteInvalid as error:
+        raise UnreadableCode("file of receipts", str(path), str(error)) from error
+
+
+def _entry(name: str) -> tuple[NodeCode, int]:
+    node, slash, seq = name.partition("/")
+    if not slash or not seq.isascii() or not seq.isdigit() or len(seq) > 18 or int(seq) < 1:
+        raise UnreadableCode("entry", name, "give it as NODE/SEQ, such as 330212001/17")
+    return parse_node(node), int(seq)
+
+
+@app.command()
+def proof(
+    entry: Annotated[str, typer.Argument(help="the entry, NODE/SEQ")],
+    output: Annotated[
+        Path | None, typer.Option(help="write the proof here, and the entry's bytes to FILE.entry")
+    ] = None,
+) -> None:
+    """Prove an entry: a C2SP tlog-proof file, to be checked offline with the entry's bytes and the public key.
+
+    Example: `suyuan proof 330212001/17 --output sale.tlog-proof`
+    """
+    node, seq = _entry(entry)
+    with open_ledger(Settings.from_environment()) as ledger:
+        integrate_now(ledger.database, ledger.keys, ledger.signer)
+        with ledger.database.read() as connection:
+            text = proof_file(connection, node, seq)
+            data = get_entry(connection, node, seq, OPERATOR).entry.data
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    output.write_text(text)
+    output.with_name(f"{output.name}.entry").write_bytes(data)
+    out.print(f"wrote {output} and {output}.entry")
+
+
+@app.command()
+def verify(
+    proof: Annotated[Path, typer.Argument(help="a .tlog-proof file")],
+    entry: Annotated[Path, typer.Argument(help="the entry's bytes")],
+    key: Annotated[str, typer.Option(help="the log's public key, as `suyuan key show` prints it")],
+) -> None:
+    """Check a proof offline: nothing but the two files and the public key is used.
+
+    Example: `suyuan verify sale.tlog-proof sale.tlog-proof.entry --key "city.example/log+…"`
+    """
+    try:
+        index, checkpoint = verify_proof(proof.read_text(), entry.read_bytes(), [Verifier.parse(key)])
+    except OSError as error:
+        raise NotRecorded(f"{error.filename}: {error.strerror}") from error
+    except (NoteInvalid, ProofInvalid, UnicodeDecodeError) as error:
+        err.print(f"not proved: {error}", markup=False, highlight=False)
+        raise typer.Exit(1) from error
+    out.print(f"proved: entry {index} of the {checkpoint.size} that {checkpoint.origin} signed for")
+
+
+# --- administration -------------------------------------------------------------------------------
+
+
+@key_app.command("show")
+def key_show() -> None:
+    """Print the public key to give to verifiers, the present one first.
+
+    Example: `suyuan key show`
+    """
+    settings = Settings.from_environment()
+    with open_ledger(settings) as ledger:
+        for verifier in ledger.keys.verifiers():
+            typer.echo(str(verifier))
+
+
+@key_app.command("replace")
+def key_replace(reason: Annotated[str, typer.Option(help="why; it is recorded and stays")]) -> None:
+    """Retire the signing key and go on with a new one: when it leaked, or the log had to be rolled back.
+
+    The decision is an entry; the old key, kept with its last checkpoint, never signs again.
+
+    Example: `suyuan key replace --reason "disk failed on 3 May, back-up of 2 May restored"`
+    """
+    with open_ledger(Settings.from_environment()) as ledger:
+        successor = replace_signing_key(ledger.database, ledger.keys, ledger.signer, reason, OPERATOR.name, now)
+    out.print("the log is signed from now on with:", soft_wrap=True)
+    typer.echo(str(successor.verifier))
+
+
+def _show_nodes(shown: list[Node]) -> None:
+    table = _table("node", "name", "scheme", "open", "locations")
+    for node in shown:
+        row = (node_text(node.node), node.name, str(node.trace_scheme), "yes" if node.open else "no")
+        table.add_row(*row, " ".join(node.locations))
+    out.print(table)
+
+
+@node_app.command("add")
+def node_add(
+    code: Annotated[str, typer.Argument(help="9 digits: region and filing serial")],
+    name: str,
+    scheme: Annotated[TraceScheme, typer.Option(help="how it numbers slips: A party+serial, B day+serial")],
+    location: Annotated[list[str] | None, typer.Option(help="a read point of its own, as GLN link or URN")] = None,
+) -> None:
+    """Register a node.
+
+    Example: `suyuan node add 330212001 "城东农贸市场" --scheme A --location https://id.gs1.org/414/6901234500016`
+    """
+    with open_ledger(Settings.from_environment()) as ledger:
+        ledger.record(add_node(parse_node(code), name, scheme, location or [], OPERATOR.name))
+    out.print(f"node {code} is registered")
+
+
+@node_app.command("list")
+def node_list() -> None:
+    """List all nodes.
+
+    Example: `suyuan node list`
+    """
+    with open_ledger(Settings.from_environment()) as ledger, ledger.database.read() as connection:
+        shown: list[Node] = []
+        while part := nodes(connection, shown[-1].node if shown else -1):
+            shown += part
+    _show_nodes(shown)
+
+
+@node_app.command("change")
+def node_change(
+    code: str,
+    name: Annotated[str | None, typer.Option(help="a new name")] = None,
+    location: Annotated[list[str] | None, typer.Option(help="all its read points, replacing those it has")] = None,
+    open: Annotated[bool | None, typer.Option("--open/--close", help="a closed node takes no entries")] = None,
+) -> None:
+    """Rename, move, close or reopen a node.
+
+    Example: `suyuan node change 330212001 --close`
+    """
+    with open_ledger(Settings.from_environment()) as ledger:
+        with ledger.database.read() as connection:
+            present = get_node(connection, parse_node(code))
+        ledger.record(change_node(present, OPERATOR.name, name=name, locations=location, open=open))
+        with ledger.database.read() as connection:
+            _show_nodes([get_node(connection, present.node)])
+
+
+@credential_app.command("add")
+def credential_add(
+    role: Role,
+    label: Annotated[str, typer.Argument(help="what it is for; no personal data")],
+    node: Annotated[list[str] | None, typer.Option(help="a node it is bound to; the first is its home")] = None,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="how long it is in force")] = 365,
+) -> None:
+    """Issue a credential and print its API key, this once: only its hash is kept.
+
+    Example: `suyuan credential add terminal "stall 12" --node 330212001`
+    """
+    with open_ledger(Settings.from_environment()) as ledger:
+        with ledger.database.read() as connection:
+            request, made, key = issue(connection, role, label, node or [], days, OPERATOR.name, now())
+        ledger.record(request)
+    err.print(
+        f"credential {made.credential}, in force until {time_text(made.expires_at)}; keep this key, it is shown once:"
+    )
+    typer.echo(key)
+
+
+@credential_app.command("list")
+def credential_list() -> None:
+    """List all credentials, revoked ones too.
+
+    Example: `suyuan credential list`
+    """
+    table = _table("credential", "role", "label", "nodes", "until", "revoked")
+    with open_ledger(Settings.from_environment()) as ledger, ledger.database.read() as connection:
+        after = ""
+        while part := credentials(connection, after):
+            after = part[-1].credential
+            for one in part:
+                revoked = time_text(one.revoked_at) if one.revoked_at else ""
+                bound = " ".join(node_text(code) for code in one.nodes)
+                table.add_row(one.credential, one.role, one.label, bound, f"{one.expires_at:%Y-%m-%d}", revoked)
+    out.print(table)
+
+
+@credential_app.command("revoke")
+def credential_revoke(credential: str) -> None:
+    """End a credential at once and for good.
+
+    Example: `suyuan credential revoke k2m4x7q3aa`
+    """
+    with open_ledger(Settings.from_environment()) as ledger:
+        with ledger.database.read() as connection:
+            present = get_credential(connection, credential)
+        ledger.record(revoke(present, OPERATOR.name, now()))
+    out.print(f"credential {credential} is revoked")
+
+
+def main() -> None:
+    """The entry point: every refusal becomes one sentence and an exit status."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        app()
+    except LedgerError as error:
+        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)

@@ -1,0 +1,156 @@
+"""`suyuan demo`: everything once, on a scratch database that is gone afterwards.
+
+Real parts only: the embedded PostgreSQL, the HTTP capture, the worker, the audit. The one thing that no user can do,
+changing a stored byte, is done as the database's superuser.
+"""
+
+import contextlib
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+
+import httpx
+import psycopg
+import uvicorn
+from rich.console import Console
+from rich.progress import track
+
+from api.app import create_app
+from api.ledger import Ledger, now, open_ledger
+from ledger.access import Role
+from ledger.audit import audit
+from ledger.codes import TraceScheme, key_of_code, parse_node
+from ledger.documents import write_json
+from ledger.embedded import SUPERUSER, Cluster
+from ledger.errors import LedgerDamaged, LedgerError
+from ledger.registry import OPERATOR, add_node, issue
+from ledger.settings import Settings
+from ledger.trace import Direction, trace
+from ledger.worker import integrate_now
+from reports.trace import to_tree
+from scanners.city import OFFSET, City, Json, document, places
+
+SEED, BATCH = 20261123, 500
+EXAMPLES = Path(__file__).parents[1] / "tests" / "vectors" / "epcis"
+
+
+def run(console: Console, events: int) -> None:
+    """The whole demonstration; `LedgerDamaged` if the ledger does not do what it promises."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="suyuan-demo-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # ours and new; as root, the database's ordinary user has to pass through it
+        settings = Settings.from_environment({"SUYUAN_DATA": str(folder / "data")})
+        cluster = Cluster(settings.data)
+        console.rule("1 启动 start")
+        with open_ledger(settings, worker=True) as ledger:
+            console.print("PostgreSQL runs on a scratch folder; the ledger has its key and its first two entries")
+            slip = _capture(console, ledger, events)
+            _trace(console, ledger, slip)
+            _tamper(console, ledger, cluster)
+        cluster.stopped()
+    console.rule("")
+    console.print(f"done in {time.monotonic() - began:.0f} s. What to try next:")
+    console.print(
+        "  suyuan node add 330212001 市场 --scheme A        register a node\n"
+        "  suyuan capture tests/vectors/epcis/*.jsonld      record events from files\n"
+        '  suyuan trace "(01)06901234500207(10)P1"          ask for a lot\n'
+        "  suyuan serve                                     the same over HTTP: see /openapi.json\n"
+        "  suyuan audit                                     compute everything again",
+        markup=False, highlight=False,
+    )  # fmt: skip
+
+
+def _capture(console: Console, ledger: Ledger, events: int) -> str:
+    """Examples and a day over HTTP; the code of a slip to ask for."""
+    console.rule("2 采集 capture, over HTTP")
+    for outcome in ledger.lanes.record(
+        [add_node(parse_node(p.code), p.name, TraceScheme.OPERATOR_SERIAL, [], OPERATOR.name) for p in places()]
+    ):
+        if isinstance(outcome, LedgerError):
+            raise outcome
+    with ledger.database.read() as connection:
+        request, _, key = issue(connection, Role.ADMIN, "demo", [], 1, OPERATOR.name, now())
+    ledger.record(request)
+    city = City(SEED, datetime.now(OFFSET), events)
+    with _served(ledger) as url, httpx.Client(base_url=url, timeout=60) as client:
+        client.headers["Authorization"] = f"Bearer {key}"
+        examples = sorted(EXAMPLES.glob("*.jsonld"))
+        for path in examples:
+            _post(client, path.read_bytes())
+        console.print(f"{len(examples)} example documents of tests/vectors/epcis are recorded")
+        batches = _batches(city.events())
+        at = time.monotonic()
+        for batch in track(batches, "a day of the city", total=-(-events // BATCH), console=console, transient=True):
+            _post(client, write_json(document(batch, datetime.now(OFFSET))))
+        took = time.monotonic() - at
+    integrate_now(ledger.database, ledger.keys, ledger.signer)
+    console.print(f"{events} events of a generated day are recorded: {events / took:.0f} a second, one client")
+    return city.slips[0]
+
+
+def _batches(events: Iterator[Json]) -> Iterator[list[Json]]:
+    while batch := list(islice(events, BATCH)):
+        yield batch
+
+
+def _post(client: httpx.Client, body: bytes) -> None:
+    answer = client.post("/capture", content=body, headers={"Content-Type": "application/json"})
+    if answer.status_code != 202 or not answer.json()["success"]:
+        raise LedgerDamaged(f"the capture was refused: {answer.text[:500]}")
+
+
+@contextlib.contextmanager
+def _served(ledger: Ledger) -> Iterator[str]:
+    """The application on a free port of this machine."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(create_app(ledger), log_level="warning", access_log=False))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            while not server.started and thread.is_alive():
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _trace(console: Console, ledger: Ledger, slip: str) -> None:
+    console.rule("3 追溯 trace")
+    with ledger.database.read() as connection:
+        backward = trace(connection, key_of_code(slip), Direction.BACKWARD, OPERATOR)
+        console.print(f"a customer's slip {slip}, back to the farm:")
+        console.print(to_tree(backward))
+        origin = min(backward.items.values(), key=lambda item: item.level).key
+        forward = trace(connection, origin, Direction.FORWARD, OPERATOR)
+    sold = sum(step.business_step == "retail_selling" for step in forward.steps.values())
+    ends = len(forward.open_ends)
+    console.print(
+        f"\nforward from {origin}: {len(forward.steps)} events, {sold} sales; {ends} lots or slips still open"
+    )
+
+
+def _tamper(console: Console, ledger: Ledger, cluster: Cluster) -> None:
+    console.rule("4 篡改与审计 tamper and audit")
+    node, seq = parse_node(places()[5].code), 17
+    with psycopg.connect(cluster.url(SUPERUSER), autocommit=True) as superuser:
+        superuser.execute("SET session_replication_role = replica")  # past the triggers, as only a superuser can
+        superuser.execute(
+            "UPDATE entry SET data = set_byte(data, 300, get_byte(data, 300) # 1) WHERE node = %s AND seq = %s",
+            [node, seq],
+        )
+    console.print(f"one bit of entry {node:09d}/{seq} was changed as the database's superuser; the audit says:")
+    report = audit(ledger.database, ledger.keys.verifiers(), ledger.keys.last_checkpoint())
+    for disagreement in report.disagreements:
+        console.print(f"  {disagreement}", style="red", markup=False, highlight=False, soft_wrap=True)
+    wrong = f"entry {node:09d}/{seq}"
+    if not any(d.where == wrong for d in report.disagreements):
+        raise LedgerDamaged("the audit did not find the changed entry")
+    console.print(f"{report.entries} entries checked")

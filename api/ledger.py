@@ -1,0 +1,82 @@
+"""A process's ledger: database, lanes, keys and worker, opened once and closed in order.
+
+The command line and the HTTP application both stand on it.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ledger.append import Request
+from ledger.database import Database, open_database
+from ledger.errors import LedgerError
+from ledger.keys import KeyFolder
+from ledger.lanes import Lanes
+from ledger.notes import Recorded, Signer, format_receipt
+from ledger.registry import first_nodes
+from ledger.rights import migrate, require_current
+from ledger.settings import Settings
+from ledger.worker import Worker
+
+
+def now() -> datetime:
+    """The clock of the application, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What a process needs to write, read and prove."""
+
+    settings: Settings
+    database: Database
+    lanes: Lanes
+    keys: KeyFolder
+    signer: Signer
+    worker: Worker | None = None
+
+    def record(self, request: Request) -> list[Recorded]:
+        """Record one request and wait for it; raises the `LedgerError` that rejects it."""
+        return self.lanes.submit(request).result()
+
+    def receipt(self, recorded: Sequence[Recorded]) -> str:
+        """The signed receipt for entries that are on disk; empty for none."""
+        return format_receipt(self.settings.origin, recorded, self.signer) if recorded else ""
+
+
+@contextlib.contextmanager
+def open_ledger(settings: Settings, *, worker: bool = False) -> Iterator[Ledger]:
+    """The ledger of this installation, migrated where the database is our own, and its worker running if wanted."""
+    with open_database(settings) as database:
+        if settings.database_url is None:
+            migrate(database)
+        require_current(database)
+        keys = KeyFolder(settings.keys)
+        signer = keys.signer(settings.origin)
+        lanes = Lanes(database, settings.lanes, now)
+        try:
+            with database.read() as connection:
+                missing = first_nodes(connection)
+            for outcome in lanes.record(missing):
+                if isinstance(outcome, LedgerError):
+                    raise outcome
+            with _worker(Worker(database, keys, signer, now) if worker else None) as running:
+                yield Ledger(settings, database, lanes, keys, signer, running)
+        finally:
+            lanes.close()
+
+
+@contextlib.contextmanager
+def _worker(worker: Worker | None) -> Iterator[Worker | None]:
+    if worker is None:
+        yield None
+        return
+    thread = threading.Thread(target=worker.run, name="worker")
+    thread.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        thread.join()

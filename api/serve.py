@@ -1,0 +1,50 @@
+"""Running the HTTP application: in this process, or in several."""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import create_app
+from api.ledger import open_ledger
+from ledger.settings import Settings
+
+SHUTDOWN_S = 30
+"""How long requests that are under way may take after the signal to stop."""
+
+
+def serve_http(settings: Settings, host: str, port: int, processes: int, *, worker: bool) -> None:
+    """Serve until a signal ends it; what was accepted is finished first.
+
+    With several processes each opens the ledger for itself; only one of their workers leads.
+    """
+    logging.getLogger("uvicorn").setLevel(logging.INFO)
+    with open_ledger(settings, worker=worker) as ledger:
+        if processes == 1:
+            server = uvicorn.Server(
+                uvicorn.Config(
+                    create_app(ledger), host=host, port=port, log_level="info", access_log=False,
+                    timeout_graceful_shutdown=SHUTDOWN_S, server_header=False,
+                )
+            )  # fmt: skip
+            server.run()
+            return
+        # The parent keeps the ledger open, so that the embedded database stays up while children come and go.
+        uvicorn.run(
+            "api.serve:child", factory=True, workers=processes, host=host, port=port, access_log=False,
+            timeout_graceful_shutdown=SHUTDOWN_S, server_header=False,
+        )  # fmt: skip
+
+
+def child() -> FastAPI:
+    """The application of one of several processes: it opens the ledger when it starts, and closes it when it ends."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with open_ledger(Settings.from_environment()) as ledger:
+            app.state.ledger = ledger
+            yield
+
+    return create_app(None, lifespan)

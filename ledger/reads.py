@@ -1,0 +1,63 @@
+"""Reading entries: one by its place, or those of an event id, as far as the reader may see."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, tuple_
+
+from ledger.access import Actor
+from ledger.codes import NodeCode, node_text
+from ledger.disclosure import whole
+from ledger.documents import read_json
+from ledger.drafts import id_key
+from ledger.entries import Entry, decode
+from ledger.errors import NotRecorded
+from ledger.tables import entry, event_id
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadEntry:
+    """An entry as stored. `salt` and `sealed` are None where nothing is sealed, or it is erased."""
+
+    entry: Entry
+    salt: bytes | None
+    sealed: bytes | None
+
+    @property
+    def event(self) -> Json:
+        """The event whole, for an entry that is one."""
+        event: Json = self.entry.body["event"]
+        return whole(event, read_json(self.sealed)) if self.sealed else event
+
+
+def get_entry(connection: Connection, node: NodeCode, seq: int, actor: Actor) -> ReadEntry:
+    """The entry; `NotRecorded` if there is none that `actor` may see: which of the two is not told."""
+    question = select(entry.c.data, entry.c.salt, entry.c.sealed).where(entry.c.node == node, entry.c.seq == seq)
+    row = connection.execute(question).one_or_none() if actor.may_see(node) else None
+    if row is None:
+        raise NotRecorded(f"there is no entry {node_text(node)}/{seq} among those that you may see")
+    return _read(row)
+
+
+def entries_of_event(connection: Connection, name: str, actor: Actor) -> list[ReadEntry]:
+    """The event with this id and its error declarations, oldest first; `NotRecorded` if the actor may see none."""
+    found = connection.execute(select(event_id.c.node, event_id.c.seq).where(event_id.c.id == id_key(name))).all()
+    places = [(row.node, row.seq) for row in found if actor.may_see(row.node)]
+    if not places:
+        raise NotRecorded(f"there is no event {name} among those that you may see")
+    question = (
+        select(entry.c.data, entry.c.salt, entry.c.sealed)
+        .where(tuple_(entry.c.node, entry.c.seq).in_(places))
+        .order_by(entry.c.record_time, entry.c.node, entry.c.seq)
+    )
+    return [_read(row) for row in connection.execute(question)]
+
+
+def _read(row: Row[Any, Any, Any]) -> ReadEntry:
+    return ReadEntry(
+        decode(bytes(row.data)),
+        None if row.salt is None else bytes(row.salt),
+        None if row.sealed is None else bytes(row.sealed),
+    )
