@@ -136,6 +136,7 @@ def _chains(
             if chain is None or chain.node != row[0]:
                 _end_chain(chain, heads, report)
                 chain = _Chain(row[0])
+                report.chains += 1
             checked = _check_entry(row, chain, report)
             if checked is None:
                 derived.damaged.add((row[0], row[1]))
@@ -145,8 +146,9 @@ def _chains(
         derived.check(good)
         progress(report.entries)
     _end_chain(chain, heads, report)
-    for node in heads:
-        report.add(f"chain {node_text(node)}", f"its head stands at {heads[node][0]}, but it has no entries")
+    for node, head in heads.items():
+        if head != (0, GENESIS):
+            report.add(f"chain {node_text(node)}", f"its head stands at {head[0]}, but it has no entries")
 
 
 _Checked = tuple[Entry, Json | None]

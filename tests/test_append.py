@@ -214,6 +214,7 @@ def test_forty_writers_on_five_nodes(ledger: Ledger) -> None:
 
 def test_without_the_lock_no_fork_is_committed(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock broken on purpose: the compare-and-swap and the primary key are the second bolt."""
+    ledger.lanes.record(request_of(ledger, day(1, 100)))  # the chain has a head
     real_take, classes = append_module._take, itertools.count(7000)
     barrier = threading.Barrier(2, timeout=30)
 
