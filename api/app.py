@@ -34,7 +34,10 @@ def create_app(ledger: Ledger | None, lifespan: Lifespan[FastAPI] | None = None)
         """The top-level resources, as EPCIS 2.0 lists them."""
         return JSONResponse({"@set": _TOP, "type": "Collection", "member": _TOP}, headers=capture.VERSIONS)
 
-    # Documents are trees of short-lived objects without cycles: the default threshold would look for cycles in them
-    # thousands of times a second.
-    gc.set_threshold(50_000, 20, 100)
+    tune_memory()
     return app
+
+
+def tune_memory() -> None:
+    """Look for cycles less often: documents are trees of short-lived objects, which reference counts free."""
+    gc.set_threshold(50_000, 20, 100)

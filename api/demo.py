@@ -59,7 +59,7 @@ def run(console: Console, events: int) -> None:
     console.print(
         "  suyuan node add 330212001 市场 --scheme A        register a node\n"
         "  suyuan capture tests/vectors/epcis/*.jsonld      record events from files\n"
-        '  suyuan trace "(01)06901234500207(10)P1"          ask for a lot\n'
+        '  suyuan trace "(01)06901234500202(10)P1"        ask for a lot\n'
         "  suyuan serve                                     the same over HTTP: see /openapi.json\n"
         "  suyuan audit                                     compute everything again",
         markup=False, highlight=False,

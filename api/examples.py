@@ -11,7 +11,7 @@ EVENT: Json = {
     "action": "OBSERVE",
     "bizStep": "shipping",
     "disposition": "in_transit",
-    "readPoint": {"id": "https://id.gs1.org/414/6901234500016"},
+    "readPoint": {"id": "https://id.gs1.org/414/6901234500011"},
     "quantityList": [
         {"epcClass": "https://id.gs1.org/01/06901234500108/10/P20261122A", "quantity": 86.5, "uom": "KGM"}
     ],

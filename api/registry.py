@@ -40,7 +40,7 @@ class NewNode(_Input):
     trace_scheme: TraceScheme = Field(
         strict=False, examples=["A"], description="A: party and serial; B: day and serial"
     )
-    locations: list[str] = Field(default=[], max_length=100, examples=[["https://id.gs1.org/414/6901234500016"]])
+    locations: list[str] = Field(default=[], max_length=100, examples=[["https://id.gs1.org/414/6901234500011"]])
 
 
 class NodeChange(_Input):

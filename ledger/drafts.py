@@ -6,18 +6,19 @@ Pure: random salts are an argument.
 
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import orjson
 
 from ledger import rows
 from ledger.codes import node_text
-from ledger.disclosure import Json, split, whole
+from ledger.disclosure import Json, split
 from ledger.documents import CapturedEvent, Context, write_json
 from ledger.entries import SALT_BYTES, Kind, commitment, micros
 from ledger.errors import LimitExceeded
 from ledger.events import EPOCH, parse_time
-from ledger.index import Role, columns, mentions
+from ledger.index import Action, Role, columns, mentions
 
 EVENT_ITEMS_MAX = 20_000
 EVENT_BYTES_MAX = 4 * 1024 * 1024
@@ -50,23 +51,28 @@ class Draft(NamedTuple):
 
 def draft(node: int, kind: Kind, body: Json, random: RandomBytes, sealed: Json | None = None) -> Draft:
     """An entry that is no event: a registry change, a tick, a decision, a document's envelope."""
-    return _draft(node, kind, write_json(body), None if sealed is None else write_json(sealed), random(2 * SALT_BYTES))
+    hidden = None if sealed is None else write_json(sealed)
+    return Draft(node, kind, *_parts(kind, write_json(body), hidden, random(2 * SALT_BYTES)))
 
 
-def _draft(node: int, kind: Kind, body: bytes, sealed: bytes | None, salts: bytes) -> Draft:
+def _parts(kind: Kind, body: bytes, sealed: bytes | None, salts: bytes) -> tuple[bytes, bytes, bytes | None, bytes]:
+    """Salt, body, commitment and entry tail."""
     if sealed is None:
-        return Draft(node, kind, salts[:SALT_BYTES], body, None, rows.int2(kind) + _NOT_SEALED)
+        return salts[:SALT_BYTES], body, None, _KIND[kind] + _NOT_SEALED
     salt = salts[SALT_BYTES:]
-    tail = rows.int2(kind) + rows.data(salt) + rows.data(sealed)
-    return Draft(node, kind, salts[:SALT_BYTES], body, commitment(salt, sealed), tail)
+    return salts[:SALT_BYTES], body, commitment(salt, sealed), _KIND[kind] + rows.data(salt) + rows.data(sealed)
 
 
+_KIND = {kind: rows.int2(kind) for kind in Kind}
 _NOT_SEALED = rows.data(None) * 2
 
 
+def _id_tail(event_id: EventId, digest: bytes) -> bytes:
+    return rows.data(event_id.id) + rows.int8(event_id.declaration) + rows.data(digest)
+
+
 def _with_id(made: Draft, event_id: EventId, digest: bytes) -> Draft:
-    tail = rows.data(event_id.id) + rows.int8(event_id.declaration) + rows.data(digest)
-    return made._replace(event_id=event_id, digest=digest, event_id_tail=tail)
+    return made._replace(event_id=event_id, digest=digest, event_id_tail=_id_tail(event_id, digest))
 
 
 def draft_once(node: int, kind: Kind, body: Json, name: str, random: RandomBytes) -> Draft:
@@ -77,7 +83,7 @@ def draft_once(node: int, kind: Kind, body: Json, name: str, random: RandomBytes
 
 def draft_envelope(node: int, envelope: Json, random: RandomBytes) -> Draft:
     """What a capture document says besides its events (sender, master data …): sealed, since it is trade."""
-    digest = hashlib.sha256(write_json(envelope, orjson.OPT_SORT_KEYS)).digest()
+    digest = hashlib.sha256(_sorted(envelope)).digest()
     made = draft(node, Kind.DOCUMENT, {"document": {}}, random, envelope)
     return _with_id(made, EventId(id_key(content_id(digest)), 0), digest)
 
@@ -85,44 +91,41 @@ def draft_envelope(node: int, envelope: Json, random: RandomBytes) -> Draft:
 def draft_event(node: int, captured: CapturedEvent, random: RandomBytes) -> Draft:
     """A checked event as a draft. Without an eventID it gets one made from its own content, so that sending it again
     is sending the same event. `LimitExceeded` if it names too many items or is too long."""
-    event, context = captured.event, captured.context
-    digest = digest_of(event, context)
-    if "eventID" not in event:
-        event = {**event, "eventID": content_id(digest)}
-    opened, sealed = split(event)
-    body: Json = {"event": opened}
-    if context.parts:
-        body["@context"] = context.parts
-    made = _draft(node, Kind.EVENT, _encoded(body), _encoded(sealed) if sealed else None, random(2 * SALT_BYTES))
-    if len(made.body) + len(made.entry_tail) > EVENT_BYTES_MAX:
-        raise LimitExceeded(f"the event {event['eventID']} is larger than {EVENT_BYTES_MAX} bytes")
+    opened, hidden = split(captured.event)
+    body, sealed, context = _sorted(opened), _sorted(hidden) if hidden else None, captured.context
+    digest = digest_of(body, sealed, context)
+    if "eventID" not in opened:
+        opened["eventID"] = content_id(digest)
+        body = _sorted(opened)
+    if len(body) + len(sealed or b"") > EVENT_BYTES_MAX:
+        raise LimitExceeded(f"the event {opened['eventID']} is larger than {EVENT_BYTES_MAX} bytes")
+    declared = b',"@context":' + _sorted(context.parts) if context.parts else b""
     event_tail, item_tails = _index_tails(opened)
     if len(item_tails) > EVENT_ITEMS_MAX:
-        raise LimitExceeded(f"the event {event['eventID']} names more than {EVENT_ITEMS_MAX} items; split it")
-    return _with_id(made, event_id_of(event), digest)._replace(event_tail=event_tail, item_tails=item_tails)
+        raise LimitExceeded(f"the event {opened['eventID']} names more than {EVENT_ITEMS_MAX} items; split it")
+    event_id = event_id_of(opened)
+    return Draft(
+        node, Kind.EVENT, *_parts(Kind.EVENT, b'{"event":' + body + declared + b"}", sealed, random(2 * SALT_BYTES)),
+        event_id, digest, _id_tail(event_id, digest), event_tail, item_tails,
+    )  # fmt: skip
 
 
-def _encoded(value: Json) -> bytes:
+def _sorted(value: object) -> bytes:
+    """JSON in one order of keys, so that whoever sends the same event in another order sends the same event."""
     try:
-        return write_json(value)
+        return write_json(value, orjson.OPT_SORT_KEYS)
     except TypeError as error:  # orjson's JSONEncodeError: only an integer beyond 64 bits in an extension field
         raise LimitExceeded(f"an extension field holds what cannot be kept ({error}); write it as a string") from None
 
 
-def digest_of(event: Json, context: Context) -> bytes:
-    """SHA-256 of the event as it came, whatever the order of its keys: same digest, same request.
+def digest_of(opened: bytes, sealed: bytes | None, context: Context) -> bytes:
+    """SHA-256 of an event as it came, from the sorted JSON of its open part and of its sealed part.
 
-    The record time is the server's, so one in the input does not count. A declared context does.
+    The same request has the same digest, whatever the order of its keys. What the ledger adds does not count: the
+    record time, and an id where there was none. A declared context does.
     """
-    if "recordTime" in event or "@context" in event:
-        event = {name: value for name, value in event.items() if name not in ("recordTime", "@context")}
-    try:
-        data = write_json(event, orjson.OPT_SORT_KEYS)
-    except TypeError as error:
-        raise LimitExceeded(f"an extension field holds what cannot be kept ({error}); write it as a string") from None
-    if context.parts:
-        data += write_json(context.parts, orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(data).digest()
+    declared = _sorted(context.parts) if context.parts else b""
+    return hashlib.sha256(b"\n".join((opened, sealed or b"", declared))).digest()
 
 
 def content_id(digest: bytes) -> str:
@@ -174,24 +177,28 @@ def identity_again(node: int, kind: Kind, body: Json, sealed: Json | None) -> tu
 
 def _digest_again(body: Json, sealed: Json) -> bytes:
     """`digest_of` the request behind a stored event. An id of our own making was not in it."""
-    context = Context(tuple(body.get("@context", ())))
-    event = whole(body["event"], sealed)
-    bare = digest_of({name: value for name, value in event.items() if name != "eventID"}, context)
-    return bare if event["eventID"] == content_id(bare) else digest_of(event, context)
+    context, hidden = Context(tuple(body.get("@context", ()))), _sorted(sealed) if sealed else None
+    opened = dict(body["event"])
+    name = opened.pop("eventID")
+    bare = digest_of(_sorted(opened), hidden, context)
+    return bare if name == content_id(bare) else digest_of(_sorted(body["event"]), hidden, context)
 
 
 def _index_tails(opened: Json) -> tuple[bytes, tuple[bytes, ...]]:
     found = columns(opened)
-    action, event_time = rows.int2(found.action), rows.time(found.event_time)
+    action, event_time = _ACTIONS[found.action], rows.time(found.event_time)
     event_tail = b"".join(
         (
-            rows.int2(found.type), action, event_time, rows.text(found.business_step), rows.text(found.disposition),
-            rows.text(found.read_point), rows.text(found.business_location),
+            rows.int2(found.type), action, event_time, _often(found.business_step), _often(found.disposition),
+            _often(found.read_point), _often(found.business_location),
         )
     )  # fmt: skip
     end = action + event_time
-    pairs = dict.fromkeys((key, role) for role, key, _, _ in mentions(opened))  # each once, in the event's order
+    pairs = dict.fromkeys([(key, role) for role, key, _, _ in mentions(opened)])  # each once, in the event's order
     return event_tail, tuple([rows.text(key) + _ROLES[role] + end for key, role in pairs])
 
 
 _ROLES = {role: rows.int2(role) for role in Role}
+_ACTIONS = {action: rows.int2(action) for action in Action}
+_often = lru_cache(maxsize=8192)(rows.text)
+"""Steps and places recur in event after event."""

@@ -48,36 +48,37 @@ class Mention(NamedTuple):
     uom: str | None = None
 
 
-_EPC_FIELDS = (
-    ("epcList", Role.OBJECT),
-    ("childEPCs", Role.CHILD),
-    ("inputEPCList", Role.INPUT),
-    ("outputEPCList", Role.OUTPUT),
-)
-_QUANTITY_FIELDS = (
-    ("quantityList", Role.OBJECT),
-    ("childQuantityList", Role.CHILD),
-    ("inputQuantityList", Role.INPUT),
-    ("outputQuantityList", Role.OUTPUT),
-)
+_EPC_FIELDS = {
+    "epcList": Role.OBJECT,
+    "childEPCs": Role.CHILD,
+    "inputEPCList": Role.INPUT,
+    "outputEPCList": Role.OUTPUT,
+}
+_QUANTITY_FIELDS = {
+    "quantityList": Role.OBJECT,
+    "childQuantityList": Role.CHILD,
+    "inputQuantityList": Role.INPUT,
+    "outputQuantityList": Role.OUTPUT,
+}
+_SINGLE_FIELDS = {"parentID": Role.PARENT, "transformationID": Role.TRANSFORMATION}
 
 
 def mentions(event: Json) -> Iterator[Mention]:
     """Every item of `event` in the order it stands there; an item given twice comes twice."""
-    for field, role in _EPC_FIELDS:
-        for epc in event.get(field, ()):
-            yield Mention(role, canonical_key(epc))
-    for field, role in _QUANTITY_FIELDS:
-        for element in event.get(field, ()):
-            yield Mention(role, canonical_key(element["epcClass"]), element.get("quantity"), element.get("uom"))
-    if "parentID" in event:
-        yield Mention(Role.PARENT, canonical_key(event["parentID"]))
-    if "transformationID" in event:
-        yield Mention(Role.TRANSFORMATION, canonical_key(event["transformationID"]))
-    if "certificationInfo" in event:
-        certificates = event["certificationInfo"]
-        for certificate in certificates if isinstance(certificates, list) else (certificates,):
-            yield Mention(Role.CERTIFICATE, _certificate_key(certificate))
+    for field, value in event.items():
+        if field in _QUANTITY_FIELDS:
+            role = _QUANTITY_FIELDS[field]
+            for element in value:
+                yield Mention(role, canonical_key(element["epcClass"]), element.get("quantity"), element.get("uom"))
+        elif field in _EPC_FIELDS:
+            role = _EPC_FIELDS[field]
+            for epc in value:
+                yield Mention(role, canonical_key(epc))
+        elif field in _SINGLE_FIELDS:
+            yield Mention(_SINGLE_FIELDS[field], canonical_key(value))
+        elif field == "certificationInfo":
+            for certificate in value if isinstance(value, list) else (value,):
+                yield Mention(Role.CERTIFICATE, _certificate_key(certificate))
 
 
 def _certificate_key(uri: str) -> Key:

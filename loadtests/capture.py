@@ -1,0 +1,205 @@
+"""How fast capture is, beside what PostgreSQL itself takes: `make bench`.
+
+In one run and on the same scratch database, several rounds of:
+  ours     1,000-event documents as bytes: parsed, checked against the standard, drafted, numbered, hashed, committed;
+  floor    the very same rows of all four tables, encoded beforehand, by binary COPY and commit, a document each;
+  entry    the rows of `entry` alone, in the same way.
+Each side works with as many processes as the others; the medians of the rounds are compared. Machines are noisy, so
+only the ratios mean something.
+"""
+
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import psycopg
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from api.app import tune_memory
+from api.ledger import now
+from ledger import append, rows
+from ledger.capture import ErrorBehaviour, requests_of
+from ledger.codes import TraceScheme, parse_node
+from ledger.database import Database
+from ledger.documents import read_document, write_json
+from ledger.embedded import APPLICATION, OWNER, SUPERUSER, Cluster
+from ledger.lanes import Lanes
+from ledger.registry import OPERATOR, add_node, first_nodes, places_of
+from ledger.rights import migrate
+from scanners.city import OFFSET, City, document, places
+
+EVENTS, DOCUMENTS, ROUNDS = 1_000, 20, 5
+UNDER_WAY = 3
+"""Documents a process has under way at once: while one is committed the next is prepared."""
+
+
+def documents(seed: int, part: int) -> list[bytes]:
+    """Documents of a generated day in one `part` of the city: processes that share no node wait for nobody."""
+    events = City(seed, datetime(2026, 11, 23, tzinfo=OFFSET), EVENTS * DOCUMENTS).events()
+    batches = [[next(events) for _ in range(EVENTS)] for _ in range(DOCUMENTS)]
+    here = _region(part).encode()
+    return [write_json(document(batch, now())).replace(b"urn:suyuan:node:3302", here) for batch in batches]
+
+
+def _region(part: int) -> str:
+    return f"urn:suyuan:node:33{2 + part:02d}"
+
+
+def _ours(url: str, seed: int, part: int, ready: Barrier) -> None:
+    """One process: documents in, places out."""
+    database = Database(url)
+    tune_memory()
+    given = documents(seed, part)
+    lanes = Lanes(database, 1, now)
+    with database.read() as connection:
+        known = places_of(connection, OPERATOR)
+    slots = threading.Semaphore(UNDER_WAY)
+    ready.wait()
+    for data in given:
+        slots.acquire()
+        (request,) = requests_of(read_document(data), OPERATOR, known, ErrorBehaviour.ROLLBACK)
+        lanes.submit(request).add_done_callback(lambda _: slots.release())
+    lanes.close()
+    ready.wait()
+
+
+def _floor(url: str, batches: list[dict[str, bytes]], ready: Barrier) -> None:
+    """One process: rows that are ready, by COPY."""
+    with Database(url).connect() as connection:
+        ready.wait()
+        for batch in batches:
+            with connection.cursor() as cursor:
+                for table, data in batch.items():
+                    with cursor.copy(rows.COPY[table]) as copy:
+                        copy.write(data)
+            connection.commit()
+    ready.wait()
+
+
+def _encoded(database: Database, seed: int, part: int) -> list[dict[str, bytes]]:
+    """The rows that `_ours` writes for these documents, as it sends them: taken while they are written for real."""
+    batches: list[dict[str, bytes]] = []
+    original = append._copy
+
+    def keep(connection: psycopg.Connection, batch: append._Batch) -> None:
+        ids = [row for _, row in sorted(batch.event_id)]
+        parts = {"event_id": ids, "entry": batch.entry, "event": batch.event, "item_entry": batch.item_entry}
+        batches.append({table: rows.HEADER + b"".join(some) + rows.TRAILER for table, some in parts.items()})
+        original(connection, batch)
+
+    append._copy = keep
+    try:
+        with database.read() as reading, database.connect() as connection:
+            known = places_of(reading, OPERATOR)
+            for data in documents(seed, part):
+                append.append(
+                    connection, requests_of(read_document(data), OPERATOR, known, ErrorBehaviour.ROLLBACK), now
+                )
+    finally:
+        append._copy = original
+    return batches
+
+
+def _timed(work: Callable[..., None], arguments: list[tuple[object, ...]]) -> float:
+    """Seconds from when all processes are ready until all are done."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Barrier(len(arguments) + 1)
+    processes = [context.Process(target=work, args=(*given, ready)) for given in arguments]
+    for process in processes:
+        process.start()
+    ready.wait()
+    began = time.perf_counter()
+    ready.wait()
+    took = time.perf_counter() - began
+    for process in processes:
+        process.join()
+    return took
+
+
+@contextmanager
+def _database() -> Iterator[tuple[Database, Cluster]]:
+    with tempfile.TemporaryDirectory(prefix="suyuan-bench-") as name:
+        Path(name).chmod(0o711)
+        cluster = Cluster(Path(name) / "data")
+        with cluster.lease():
+            database = Database(cluster.url(APPLICATION), cluster.url(OWNER))
+            migrate(database)
+            yield database, cluster
+            database.close()
+        cluster.stopped()
+
+
+def _empty(cluster: Cluster) -> None:
+    """Give every side the same empty tables."""
+    with psycopg.connect(cluster.url(SUPERUSER), autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("TRUNCATE entry, event, event_id, item_entry")
+        connection.execute("UPDATE head SET seq = 0, hash = decode(repeat('00', 32), 'hex')")
+        connection.execute("CHECKPOINT")
+
+
+def _register(database: Database, processes: int) -> None:
+    lanes = Lanes(database, 1, now)
+    with database.read() as connection:
+        lanes.record(first_nodes(connection))
+    codes = [f"{_region(part)[-4:]}{place.code[4:]}" for part in range(processes) for place in places()]
+    lanes.record(
+        [add_node(parse_node(code), "bench", TraceScheme.OPERATOR_SERIAL, [], OPERATOR.name) for code in codes]
+    )
+    lanes.close()
+
+
+def _size(cluster: Cluster) -> tuple[int, int]:
+    with psycopg.connect(cluster.url(SUPERUSER)) as connection:
+        query = "SELECT sum(pg_total_relation_size(t::regclass))::bigint FROM unnest(%s::text[]) AS t"
+        size = connection.execute(query, [["entry", "event", "event_id", "item_entry"]]).fetchone()
+        count = connection.execute("SELECT count(*) FROM entry").fetchone()
+    return (size[0] if size else 0), (count[0] if count else 0)
+
+
+def main(processes: int) -> None:
+    """Print the medians and the ratios."""
+    console = Console()
+    took: dict[str, list[float]] = {"ours": [], "floor": [], "entry": []}
+    with _database() as (database, cluster):
+        _register(database, processes)
+        for number in track(range(ROUNDS), "rounds", console=console, transient=True):
+            seeds = [(number * processes + part, part) for part in range(processes)]
+            _empty(cluster)
+            encoded = [_encoded(database, *seed) for seed in seeds]
+            size, count = _size(cluster)
+            url = database.url
+            _empty(cluster)
+            took["ours"].append(_timed(_ours, [(url, *seed) for seed in seeds]))
+            _empty(cluster)
+            took["floor"].append(_timed(_floor, [(url, batches) for batches in encoded]))
+            _empty(cluster)
+            alone = [[{"entry": one["entry"]} for one in batches] for batches in encoded]
+            took["entry"].append(_timed(_floor, [(url, batches) for batches in alone]))
+    _print(console, took, processes, size / count)
+
+
+def _print(console: Console, took: dict[str, list[float]], processes: int, bytes_each: float) -> None:
+    events = EVENTS * DOCUMENTS * processes
+    rate = {side: events / statistics.median(times) for side, times in took.items()}
+    table = Table("side", "events/s, median", "least", "most", title=f"{processes} process(es) a side, {ROUNDS} rounds")
+    for side, times in took.items():
+        table.add_row(side, f"{rate[side]:,.0f}", f"{events / max(times):,.0f}", f"{events / min(times):,.0f}")
+    console.print(table)
+    console.print(f"capture against COPY of the same rows: {rate['ours'] / rate['floor']:.2f} (aim: 0.40)")
+    console.print(f"capture against COPY into entry alone: {rate['ours'] / rate['entry']:.2f}")
+    console.print(f"bytes an event, tables and indexes: {bytes_each:,.0f}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
