@@ -238,7 +238,8 @@ def audit(
     out.print(
         f"{report.entries} entries in {report.chains} chains, {report.log_size} in the log, {report.checkpoints} "
         f"checkpoints, {report.receipts} receipts: "
-        + ("everything agrees" if report.clean else f"{report.count} disagreements")
+        + ("everything agrees" if report.clean else f"{report.count} disagreements"),
+        soft_wrap=True,
     )
     if not report.clean:
         raise typer.Exit(1)
@@ -353,7 +354,7 @@ def node_add(
 ) -> None:
     """Register a node.
 
-    Example: `suyuan node add 330212001 "城东农贸市场" --scheme A --location https://id.gs1.org/414/6901234500016`
+    Example: `suyuan node add 330212001 "城东农贸市场" --scheme A --location https://id.gs1.org/414/6901234500011`
     """
     with open_ledger(Settings.from_environment()) as ledger:
         ledger.record(add_node(parse_node(code), name, scheme, location or [], OPERATOR.name))

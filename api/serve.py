@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import signal
 from collections.abc import AsyncIterator
 
 import uvicorn
@@ -29,6 +30,8 @@ def serve_http(settings: Settings, host: str, port: int, processes: int, *, work
                     timeout_graceful_shutdown=SHUTDOWN_S, server_header=False,
                 )
             )  # fmt: skip
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: None)  # uvicorn ends on them, then raises them again: we still close
             server.run()
             return
         # The parent keeps the ledger open, so that the embedded database stays up while children come and go.
