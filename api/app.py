@@ -1,6 +1,7 @@
 """The ledger over HTTP: one application, one module a subject, every route with its rule."""
 
 import gc
+import sys
 
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
@@ -34,10 +35,15 @@ def create_app(ledger: Ledger | None, lifespan: Lifespan[FastAPI] | None = None)
         """The top-level resources, as EPCIS 2.0 lists them."""
         return JSONResponse({"@set": _TOP, "type": "Collection", "member": _TOP}, headers=capture.VERSIONS)
 
-    tune_memory()
+    tune_runtime()
     return app
 
 
-def tune_memory() -> None:
-    """Look for cycles less often: documents are trees of short-lived objects, which reference counts free."""
+def tune_runtime() -> None:
+    """Settings of the interpreter that capture gains from.
+
+    Look for cycles less often: documents are trees of short-lived objects, which reference counts free. And let a lane
+    that the database answered go on after half a millisecond, not five, while the next document is being checked.
+    """
     gc.set_threshold(50_000, 20, 100)
+    sys.setswitchinterval(0.0005)

@@ -7,6 +7,7 @@ counts at once.
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.ledger import Ledger, now
@@ -17,29 +18,36 @@ from ledger.registry import authenticate
 _bearer = HTTPBearer(auto_error=False, description="an API key, as `suyuan credential add` shows it once")
 
 
-def ledger_of(request: Request) -> Ledger:
+async def ledger_of(request: Request) -> Ledger:
     """The process's ledger."""
     ledger: Ledger = request.app.state.ledger
     return ledger
 
 
 class Rule:
-    """A route's rule: the action that it is. As a dependency it gives the actor, or None where anybody may ask."""
+    """A route's rule: the action that it is. As a dependency it gives the actor, or None where anybody may ask.
+
+    Where anybody may ask, no thread is waited for: the process answers that it lives while all of them wait.
+    """
 
     def __init__(self, action: Action) -> None:
         self.action = action
 
-    def __call__(
+    async def __call__(
         self, request: Request, key: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
     ) -> Actor | None:
         if ALLOWED[self.action] is None:
             return None
         if key is None:
             raise NotSignedIn("this needs a credential: send Authorization: Bearer and an API key")
-        with ledger_of(request).database.read() as connection:
-            actor = authenticate(connection, key.credentials, now())
+        actor = await run_in_threadpool(_authenticated, await ledger_of(request), key.credentials)
         actor.require(self.action)
         return actor
+
+
+def _authenticated(ledger: Ledger, key: str) -> Actor:
+    with ledger.database.read() as connection:
+        return authenticate(connection, key, now())
 
 
 LedgerHere = Annotated[Ledger, Depends(ledger_of)]

@@ -6,6 +6,7 @@ ended already.
 
 import asyncio
 import base64
+import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
@@ -14,16 +15,18 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from api.auth import Anybody, LedgerHere, MayCapture, MayRead
+from api.bodies import JSON_TYPES, Body, documented
 from api.examples import BARE_EVENT, DOCUMENT
 from api.ledger import Ledger, now
-from api.problems import LIMIT_HEADERS, UnsupportedMediaType, problem
+from api.paths import uri_in_path
+from api.problems import LIMIT_HEADERS, NotAcceptable, problem
 from ledger import append
 from ledger.access import Actor
 from ledger.capture import ErrorBehaviour, requests_of
 from ledger.codes import NodeCode, node_text
-from ledger.documents import BODY_BYTES_MAX, read_document, write_json
+from ledger.documents import read_document, write_json
 from ledger.entries import time_text
-from ledger.errors import Breach, LedgerError, LimitExceeded, UnacceptableEvent
+from ledger.errors import Breach, LedgerError, UnacceptableEvent
 from ledger.jobs import Job, get_job, jobs_of, keep_job
 from ledger.notes import Recorded
 from ledger.reads import entries_of_event, get_entry
@@ -39,40 +42,35 @@ _OPTIONS = {
     "GS1-CBV-Min": "2.0.0",
     "GS1-CBV-Max": "2.0.0",
     "GS1-EPC-Format": "Never_Translates",
-    "GS1-EPCIS-Capture-Error-Behaviour": "rollback, proceed",
+    "GS1-Capture-Error-Behaviour": "all",
 }
-_JSON = ("application/json", "application/ld+json")
 
 
-def _versions(response: Response) -> None:
-    response.headers.update(VERSIONS)
+def _number(version: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}", version):
+        raise NotAcceptable(f"{version!r} is no version, such as 2.0.0")
+    return (*map(int, version.split(".")), 0, 0, 0)[:4]
 
 
-router = APIRouter(tags=["EPCIS 2.0"], dependencies=[Depends(_versions)])
+async def _require_our_version(request: Request) -> None:
+    """The caller's headers of versions, where there are any, leave room for ours."""
+    for name, version in VERSIONS.items():
+        ours = _number(version)
+        for bound, fits in (("Version", ours.__eq__), ("Min", ours.__ge__), ("Max", ours.__le__)):
+            header = name.replace("Version", bound)
+            asked = request.headers.get(header)
+            if asked is not None and not fits(_number(asked)):
+                raise NotAcceptable(f"{header} is {asked}, but this speaks {version}")
+
+
+router = APIRouter(tags=["EPCIS 2.0"], dependencies=[Depends(_require_our_version)])
 
 _preparing = ThreadPoolExecutor(2, thread_name_prefix="prepare")
 """Checking a document is work for one core: more threads than this would only wait for each other."""
 
 
-async def read_body(request: Request) -> bytes:
-    """The JSON body, refused as soon as it is larger than allowed."""
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind not in _JSON:
-        raise UnsupportedMediaType(f"the body is {kind or 'of no stated type'}; send {' or '.join(_JSON)}")
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > BODY_BYTES_MAX:
-            raise LimitExceeded(f"the body has more than {BODY_BYTES_MAX} bytes; send it in parts")
-    return bytes(body)
-
-
-Body = Annotated[bytes, Depends(read_body)]
-
-
 def _body(example: dict[str, Any]) -> dict[str, Any]:
-    content = {kind: {"schema": {"type": "object"}, "example": example} for kind in reversed(_JSON)}
-    return {"requestBody": {"required": True, "content": content}}
+    return documented({"type": "object"}, example, *reversed(JSON_TYPES))
 
 
 def prepare(ledger: Ledger, actor: Actor, body: bytes, behaviour: ErrorBehaviour) -> list[append.Request]:
@@ -192,10 +190,10 @@ def _with_context(event: dict[str, Any], parts: list[Any]) -> dict[str, Any]:
 
 
 @router.get("/events/{event_id:path}")
-def event(ledger: LedgerHere, actor: MayRead, event_id: str) -> Response:
+def event(ledger: LedgerHere, actor: MayRead, request: Request, event_id: str) -> Response:
     """An event, and its error declaration if there is one, as an EPCISQueryDocument."""
     with ledger.database.read() as connection:
-        found = entries_of_event(connection, event_id, actor)
+        found = entries_of_event(connection, uri_in_path(request, "/events/", event_id), actor)
     events = []
     for one in found:
         recorded = {"recordTime": time_text(one.entry.record_time), **one.event}
@@ -220,3 +218,10 @@ def capture_options(_: Anybody) -> Response:
 def events_options(_: Anybody) -> Response:
     """What capturing one event takes."""
     return Response(status_code=204, headers={**_OPTIONS, "Allow": "POST, OPTIONS"})
+
+
+@router.options("/capture/{capture_id}", include_in_schema=False)
+@router.options("/events/{event_id:path}", include_in_schema=False)
+def one_options(_: Anybody) -> Response:
+    """What can be asked of one capture or one event."""
+    return Response(status_code=204, headers={**_OPTIONS, "Allow": "GET, OPTIONS"})

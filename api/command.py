@@ -5,17 +5,23 @@ A user's mistake ends with one sentence and exit status 2, trouble with the inst
 """
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
+import psycopg
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+from sqlalchemy.exc import DBAPIError
 
 from api import demo as demonstration
 from api.files import Captured, capture_file
@@ -65,18 +71,14 @@ key_app = typer.Typer(no_args_is_help=True, help="The key that signs the log.")
 app.add_typer(node_app, name="node")
 app.add_typer(credential_app, name="credential")
 app.add_typer(key_app, name="key")
-out, err = Console(), Console(stderr=True)
+# Codes hold what Rich would take for markup or emoji (urn:epc:id:…): neither is looked for where codes are printed.
+out, err = Console(emoji=False), Console(stderr=True, emoji=False)
 
 
 @contextmanager
 def _progress(what: str, unit: str) -> Iterator[tuple[Progress, TaskID]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeElapsedColumn(),
-    )
+    what_ = TextColumn("{task.description}", markup=False)
+    columns = (what_, BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn())
     with Progress(*columns, console=err) as progress:
         yield progress, progress.add_task(what, total=None)
 
@@ -86,6 +88,11 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
+
+
+def _show(value: Table | Tree) -> None:
+    """Print it as wide as it is where no terminal asks for less: programs need codes in one piece."""
+    (out if out.is_terminal else Console(width=10_000, emoji=False)).print(value)
 
 
 # --- running --------------------------------------------------------------------------------------
@@ -158,17 +165,23 @@ def capture(
     """
     behaviour = ErrorBehaviour.PROCEED if proceed else ErrorBehaviour.ROLLBACK
     total = Captured()
-    with open_ledger(Settings.from_environment()) as ledger, _progress("captured", "events") as (progress, task):
+    with (
+        (receipts or Path(os.devnull)).open("a") as kept,
+        open_ledger(Settings.from_environment()) as ledger,
+        _progress("captured", "events") as (progress, task),
+    ):
         for name in files:
             progress.update(task, description=name[-40:])
             try:
                 for part in capture_file(ledger, name, behaviour):
                     total += part
                     progress.update(task, completed=total.new + total.known)
-                    if receipts is not None and part.receipt:
-                        with receipts.open("a") as file:
-                            file.write(part.receipt + "\n")
+                    if part.receipt:
+                        kept.write(part.receipt + "\n")
+                        kept.flush()
             except OSError as error:
+                if str(error.filename) != name:
+                    raise  # the disk or the file of receipts: then nothing more is recorded
                 total += Captured(refusals=[f"{name}: {error.strerror}"])
         integrate_now(ledger.database, ledger.keys, ledger.signer)
     for refusal in total.refusals:
@@ -213,7 +226,7 @@ def trace(
     if format == "json":
         typer.echo(write_json(to_json(graph)))
     else:
-        out.print(to_tree(graph))
+        _show(to_tree(graph))
 
 
 @app.command()
@@ -252,7 +265,7 @@ def _receipts(path: Path, verifiers: list[Verifier]) -> Iterator[Recorded]:
             yield from open_receipt(f"suyuan receipt v1\n{note.rstrip()}\n", verifiers)
     except OSError as error:
         raise NotRecorded(f"{path}: {error.strerror}") from error
-    except NoteInvalid as error:
+    except (NoteInvalid, UnicodeDecodeError) as error:
         raise UnreadableCode("file of receipts", str(path), str(error)) from error
 
 
@@ -285,7 +298,7 @@ def proof(
         return
     output.write_text(text)
     output.with_name(f"{output.name}.entry").write_bytes(data)
-    out.print(f"wrote {output} and {output}.entry")
+    out.print(f"wrote {output} and {output}.entry", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -341,8 +354,8 @@ def _show_nodes(shown: list[Node]) -> None:
     table = _table("node", "name", "scheme", "open", "locations")
     for node in shown:
         row = (node_text(node.node), node.name, str(node.trace_scheme), "yes" if node.open else "no")
-        table.add_row(*row, " ".join(node.locations))
-    out.print(table)
+        table.add_row(*map(Text, (*row, " ".join(node.locations))))
+    _show(table)
 
 
 @node_app.command("add")
@@ -428,8 +441,9 @@ def credential_list() -> None:
             for one in part:
                 revoked = time_text(one.revoked_at) if one.revoked_at else ""
                 bound = " ".join(node_text(code) for code in one.nodes)
-                table.add_row(one.credential, one.role, one.label, bound, f"{one.expires_at:%Y-%m-%d}", revoked)
-    out.print(table)
+                row = (one.credential, one.role, one.label, bound, f"{one.expires_at:%Y-%m-%d}", revoked)
+                table.add_row(*map(Text, row))
+    _show(table)
 
 
 @credential_app.command("revoke")
@@ -447,14 +461,27 @@ def credential_revoke(credential: str) -> None:
 
 def main() -> None:
     """The entry point: every refusal becomes one sentence and an exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold anything
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         app()
     except LedgerError as error:
         err.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(exit_code(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except UnicodeEncodeError:
+        err.print("a name or text that was given holds bytes that are no UTF-8")
+        sys.exit(2)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        err.print(f"{where}{error.strerror or error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except (psycopg.Error, DBAPIError) as error:
+        err.print(f"the database refuses this: {str(error).strip().splitlines()[0]}", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

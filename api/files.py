@@ -13,8 +13,10 @@ from ledger.documents import BODY_BYTES_MAX, read_document, read_json
 from ledger.errors import LedgerError, LimitExceeded, UnacceptableEvent
 from ledger.registry import OPERATOR, places_of
 
-WINDOW = 2_000
-"""Lines that are under way at once."""
+WINDOW, WINDOW_BYTES = 2_000, 8 * 1024 * 1024
+"""Lines that are under way at once, at most; and the bytes after which no further line joins them."""
+ENTRIES_AT_ONCE = 20_000
+"""Half of what may wait in a lane: whoever captures files waits, and is never told that the ledger is busy."""
 
 
 @dataclass
@@ -45,14 +47,15 @@ def _capture(ledger: Ledger, file: BinaryIO, name: str, behaviour: ErrorBehaviou
         # One document over several lines: read one byte more than may be, so that too much is noticed.
         yield _record(ledger, [(name, first + file.read(BODY_BYTES_MAX + 1 - len(first)))], behaviour)
         return
-    window, number = [(f"{name}, line 1", first)], 1
+    window, number, size = [(f"{name}, line 1", first)], 1, len(first)
     while line := file.readline(BODY_BYTES_MAX + 1):
         number += 1
         if line.strip():
             window.append((f"{name}, line {number}", line))
-        if len(window) == WINDOW:
+            size += len(line)
+        if len(window) == WINDOW or size > WINDOW_BYTES:
             yield _record(ledger, window, behaviour)
-            window = []
+            window, size = [], 0
     yield _record(ledger, window, behaviour)
 
 
@@ -78,7 +81,8 @@ def _record(ledger: Ledger, documents: list[tuple[str, bytes]], behaviour: Error
         requests += found
         names += [name] * len(found)
     recorded = []
-    for name, outcome in zip(names, ledger.lanes.record(requests), strict=True):
+    outcomes = (outcome for part in _parts(requests) for outcome in ledger.lanes.record(part))
+    for name, outcome in zip(names, outcomes, strict=True):
         if isinstance(outcome, LedgerError):
             captured.refusals.append(f"{name}: {outcome}")
         else:
@@ -87,3 +91,16 @@ def _record(ledger: Ledger, documents: list[tuple[str, bytes]], behaviour: Error
     captured.new = len(recorded) - captured.known
     captured.receipt = ledger.receipt(recorded)
     return captured
+
+
+def _parts(requests: list[append.Request]) -> Iterator[list[append.Request]]:
+    """The requests in their order, in parts that a lane takes at once."""
+    part, size = list[append.Request](), 0
+    for request in requests:
+        if part and size + len(request.drafts) > ENTRIES_AT_ONCE:
+            yield part
+            part, size = [], 0
+        part.append(request)
+        size += len(request.drafts)
+    if part:
+        yield part

@@ -11,7 +11,7 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/health/live")
-def live(_: AnybodyHealth) -> dict[str, Any]:
+async def live(_: AnybodyHealth) -> dict[str, Any]:
     """The process answers."""
     return {"status": "live"}
 
@@ -23,4 +23,5 @@ def ready(ledger: LedgerHere, _: AnybodyHealth, response: Response) -> dict[str,
     trouble = ledger.worker.trouble if ledger.worker else None
     if trouble:
         response.status_code = 503
-    return {"status": "not signing" if trouble else "ready", "trouble": trouble}
+        return {"status": "not signing", "trouble": "the log is not being signed; the messages of serve say why"}
+    return {"status": "ready", "trouble": None}

@@ -18,7 +18,8 @@ from ledger.merkle import TILE_WIDTH
 
 router = APIRouter(tags=["log"])
 _IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
-_NUMBER = re.compile(r"((?:x[0-9]{3}/)*)([0-9]{3})(?:\.p/([0-9]{1,3}))?")
+_NUMBER = re.compile(r"((?:x[0-9]{3}/){0,10})([0-9]{3})(?:\.p/([0-9]{1,3}))?")
+_LEVEL = re.compile(r"[0-9]|[1-5][0-9]|6[0-3]")
 Node = Annotated[str, Query(description="9-digit node code", examples=["330212001"])]
 Seq = Annotated[int, Query(ge=1, le=2**62)]
 Size = Annotated[int | None, Query(ge=1, le=2**62)]
@@ -62,13 +63,15 @@ def entries_tile(ledger: LedgerHere, _: Anybody, number: Annotated[str, Path(exa
 def tile(
     ledger: LedgerHere,
     _: Anybody,
-    level: Annotated[int, Path(ge=0, le=63)],
+    level: Annotated[str, Path(examples=["0"])],
     number: Annotated[str, Path(examples=["000.p/12"])],
 ) -> Response:
     """A tile of the Merkle tree."""
+    if not _LEVEL.fullmatch(level):
+        raise NotRecorded(f"{level!r} is no level of the tree: 0 to 63, without leading zeros")
     n, width = _tile_number(number)
     with ledger.database.read() as connection:
-        data = tile_bytes(connection, level, n, width)
+        data = tile_bytes(connection, int(level), n, width)
     return Response(data, media_type="application/octet-stream", headers=_IMMUTABLE)
 
 

@@ -3,6 +3,7 @@
 Problems are RFC 9457 documents; their types are EPCIS 2.0's own exception names.
 """
 
+import logging
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -42,6 +43,12 @@ STATUS: dict[type[LedgerError], tuple[int, str]] = {
 }
 """Status and EPCIS exception of every error; a test asserts that none is missing."""
 
+_TOLD: dict[type[LedgerError], str] = {
+    Unavailable: "the ledger's database cannot be used right now; the same request again, under the same ids, is safe",
+    Misconfigured: "this installation is not set up rightly; its operator finds the reason in the messages of serve",
+}
+"""What callers over HTTP are told of errors whose own text names hosts, paths and roles of the installation."""
+
 _OTHER = {404: "NoSuchNameException", 405: "ImplementationException", 415: "UnsupportedMediaTypeException"}
 LIMIT_HEADERS = {"GS1-EPCIS-Capture-Limit": str(EVENTS_MAX), "GS1-EPCIS-Capture-File-Size-Limit": str(BODY_BYTES_MAX)}
 BREACHES_SHOWN = 100
@@ -51,14 +58,21 @@ class UnsupportedMediaType(LedgerError):
     """The body is of a kind that is not taken here."""
 
 
+class NotAcceptable(LedgerError):
+    """The caller asks for another version of the standard than this installation speaks."""
+
+
 STATUS[UnsupportedMediaType] = (415, "UnsupportedMediaTypeException")
+STATUS[NotAcceptable] = (406, "NotAcceptableException")
+_log = logging.getLogger(__name__)
 
 
 def problem(error: LedgerError) -> dict[str, Any]:
     """The problem document of an error, each breach of a document included."""
     status, name = STATUS[type(error)]
     document: dict[str, Any] = {
-        "type": f"epcisException:{name}", "title": _title(error), "status": status, "detail": str(error)
+        "type": f"epcisException:{name}", "title": _title(error), "status": status,
+        "detail": _TOLD.get(type(error)) or str(error),
     }  # fmt: skip
     if isinstance(error, UnacceptableEvent):
         document["errors"] = [
@@ -83,6 +97,8 @@ async def _ledger_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, LedgerError):
         raise error
     headers = {}
+    if type(error) in _TOLD:
+        _log.error("%s", error)
     if isinstance(error, Busy | Unavailable):
         headers["Retry-After"] = str(Busy.retry_after_s)
     if isinstance(error, NotSignedIn):
@@ -108,11 +124,18 @@ async def _bad_parameter(_: Request, error: Exception) -> Response:
     return _answer({**document, "detail": detail})
 
 
+async def _unforeseen(_: Request, __: Exception) -> Response:
+    """A fault of our own: the server's messages have it whole, the caller nothing of it."""
+    document = {"type": "epcisException:ImplementationException", "title": "Fault in the ledger", "status": 500}
+    return _answer({**document, "detail": "this should not have happened; the messages of serve say more"})
+
+
 def install(app: FastAPI) -> None:
     """Make `app` answer every error as a problem document."""
     app.add_exception_handler(LedgerError, _ledger_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _bad_parameter)
+    app.add_exception_handler(Exception, _unforeseen)
 
 
 def exit_code(error: LedgerError) -> int:

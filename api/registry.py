@@ -1,11 +1,13 @@
 """Administration of nodes and credentials over HTTP, for the role admin."""
 
+from enum import StrEnum
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from api.auth import LedgerHere, MayAdminister
+from api.bodies import documented, parsed
 from api.ledger import now
 from ledger.access import Role
 from ledger.codes import TraceScheme, node_text, parse_node
@@ -28,6 +30,10 @@ Code = Annotated[str, Path(description="9-digit node code", examples=["330212001
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
+def _one_of(values: type[StrEnum]) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "enum": [*values]})
+
+
 class _Input(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -37,8 +43,8 @@ class NewNode(_Input):
 
     node: str = Field(examples=["330212001"], description="9 digits: region and filing serial")
     name: str = Field(examples=["城东农贸市场"])
-    trace_scheme: TraceScheme = Field(
-        strict=False, examples=["A"], description="A: party and serial; B: day and serial"
+    trace_scheme: Annotated[TraceScheme, _one_of(TraceScheme)] = Field(
+        examples=["A"], description="A: party and serial; B: day and serial"
     )
     locations: list[str] = Field(default=[], max_length=100, examples=[["https://id.gs1.org/414/6901234500011"]])
 
@@ -46,18 +52,24 @@ class NewNode(_Input):
 class NodeChange(_Input):
     """What to change of a node; what is left out stays."""
 
-    name: str | None = None
+    name: str | None = Field(default=None, examples=["城东农贸市场"])
     locations: list[str] | None = Field(default=None, max_length=100)
-    open: bool | None = None
+    open: bool | None = Field(default=None, examples=[False])
 
 
 class NewCredential(_Input):
     """A credential to issue."""
 
-    role: Role = Field(strict=False, examples=["terminal"])
+    role: Annotated[Role, _one_of(Role)] = Field(examples=["terminal"])
     label: str = Field(examples=["stall 12, scale"], description="what it is for; no personal data")
     nodes: list[str] = Field(default=[], max_length=1000, examples=[["330212001"]], description="the first is its home")
     days: int = Field(default=365, ge=1, le=3650)
+
+
+def _body(model: type[_Input]) -> dict[str, Any]:
+    """What OpenAPI shows of a body: the model, and the example that its fields make."""
+    example = {name: field.examples[0] for name, field in model.model_fields.items() if field.examples}
+    return documented(model.model_json_schema(), example, "application/json")
 
 
 def node_json(node: Node) -> dict[str, Any]:
@@ -81,8 +93,10 @@ def list_nodes(
         return [node_json(node) for node in nodes(connection, -1 if after is None else parse_node(after), limit)]
 
 
-@router.post("/nodes", status_code=201)
-def post_node(ledger: LedgerHere, actor: MayAdminister, new: NewNode) -> dict[str, Any]:
+@router.post("/nodes", status_code=201, openapi_extra=_body(NewNode))
+def post_node(
+    ledger: LedgerHere, actor: MayAdminister, new: Annotated[NewNode, Depends(parsed(NewNode))]
+) -> dict[str, Any]:
     """Register a node; 409 if its code is taken."""
     code = parse_node(new.node)
     ledger.record(add_node(code, new.name, new.trace_scheme, new.locations, actor.name))
@@ -97,8 +111,10 @@ def one_node(ledger: LedgerHere, _: MayAdminister, code: Code) -> dict[str, Any]
         return node_json(get_node(connection, parse_node(code)))
 
 
-@router.patch("/nodes/{code}")
-def patch_node(ledger: LedgerHere, actor: MayAdminister, code: Code, change: NodeChange) -> dict[str, Any]:
+@router.patch("/nodes/{code}", openapi_extra=_body(NodeChange))
+def patch_node(
+    ledger: LedgerHere, actor: MayAdminister, code: Code, change: Annotated[NodeChange, Depends(parsed(NodeChange))]
+) -> dict[str, Any]:
     """Rename, move, close or reopen a node; 409 if somebody else changed it meanwhile."""
     with ledger.database.read() as connection:
         present = get_node(connection, parse_node(code))
@@ -109,14 +125,21 @@ def patch_node(ledger: LedgerHere, actor: MayAdminister, code: Code, change: Nod
 
 
 @router.get("/credentials")
-def list_credentials(ledger: LedgerHere, _: MayAdminister, after: str = "", limit: Limit = 100) -> list[dict[str, Any]]:
+def list_credentials(
+    ledger: LedgerHere,
+    _: MayAdminister,
+    after: Annotated[str, Query(pattern="^[a-z2-7]{0,10}$")] = "",
+    limit: Limit = 100,
+) -> list[dict[str, Any]]:
     """All credentials, revoked ones too, without secrets."""
     with ledger.database.read() as connection:
         return [credential_json(credential) for credential in credentials(connection, after, limit)]
 
 
-@router.post("/credentials", status_code=201)
-def post_credential(ledger: LedgerHere, actor: MayAdminister, new: NewCredential) -> dict[str, Any]:
+@router.post("/credentials", status_code=201, openapi_extra=_body(NewCredential))
+def post_credential(
+    ledger: LedgerHere, actor: MayAdminister, new: Annotated[NewCredential, Depends(parsed(NewCredential))]
+) -> dict[str, Any]:
     """Issue a credential. `key` is shown this once; only its hash is kept."""
     with ledger.database.read() as connection:
         request, made, key = issue(connection, new.role, new.label, new.nodes, new.days, actor.name, now())

@@ -3,13 +3,16 @@
 import contextlib
 import logging
 import signal
+import socket
 from collections.abc import AsyncIterator
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
 
 from api.app import create_app
 from api.ledger import open_ledger
+from ledger.errors import Misconfigured
 from ledger.settings import Settings
 
 SHUTDOWN_S = 30
@@ -22,23 +25,36 @@ def serve_http(settings: Settings, host: str, port: int, processes: int, *, work
     With several processes each opens the ledger for itself; only one of their workers leads.
     """
     logging.getLogger("uvicorn").setLevel(logging.INFO)
-    with open_ledger(settings, worker=worker) as ledger:
+    with _listening(host, port) as listening, open_ledger(settings, worker=worker) as ledger:
         if processes == 1:
             server = uvicorn.Server(
                 uvicorn.Config(
-                    create_app(ledger), host=host, port=port, log_level="info", access_log=False,
-                    timeout_graceful_shutdown=SHUTDOWN_S, server_header=False,
+                    create_app(ledger), log_level="info", access_log=False, timeout_graceful_shutdown=SHUTDOWN_S,
+                    server_header=False,
                 )
             )  # fmt: skip
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: None)  # uvicorn ends on them, then raises them again: we still close
-            server.run()
+            server.run(sockets=[listening])
             return
         # The parent keeps the ledger open, so that the embedded database stays up while children come and go.
-        uvicorn.run(
-            "api.serve:child", factory=True, workers=processes, host=host, port=port, access_log=False,
+        config = uvicorn.Config(
+            "api.serve:child", factory=True, workers=processes, access_log=False,
             timeout_graceful_shutdown=SHUTDOWN_S, server_header=False,
         )  # fmt: skip
+        Multiprocess(config, sockets=[listening]).run()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens there; `Misconfigured` says why there can be none."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.create_server((str(address[0]), port), family=family)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "this is no host name"
+        raise Misconfigured(f"cannot listen on {host}, port {port}: {reason}") from error
+    found.set_inheritable(True)
+    return found
 
 
 def child() -> FastAPI:

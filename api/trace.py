@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from api.auth import LedgerHere, MayRead, MayTrace
+from api.paths import uri_in_path
 from ledger.codes import key_of_code, parse_node
 from ledger.documents import write_json
 from ledger.reads import get_entry
@@ -21,14 +22,16 @@ Seq = Annotated[int, Path(ge=1, le=2**62, description="place in the node's chain
 def trace_code(
     ledger: LedgerHere,
     actor: MayTrace,
+    request: Request,
     code: Annotated[str, Path(description="URI, (01)… with lot or serial, 20 digits, SSCC or GTIN", examples=[
         "(01)06901234500108(10)P20261122A"
     ])],
     direction: Annotated[Direction, Query()] = Direction.BOTH,
 ) -> Response:  # fmt: skip
     """Where a code came from and where everything made of it went: items, events, open ends."""
+    start = key_of_code(uri_in_path(request, "/trace/", code))
     with ledger.database.read() as connection:
-        graph = trace(connection, key_of_code(code), direction, actor)
+        graph = trace(connection, start, direction, actor)
     return Response(write_json(to_json(graph)), media_type="application/json")
 
 

@@ -195,7 +195,7 @@ def _places(connection: psycopg.Connection, known: _Known) -> dict[EventId, Reco
         binary=True,
     )
     entries = {(node, seq): (hash_, time_text(at)) for node, seq, hash_, at in found}
-    return {key: Recorded(node, seq, *entries[node, seq], duplicate=True) for key, (node, seq, _) in known.items()}
+    return {key: Recorded(node, seq, *entries[node, seq]) for key, (node, seq, _) in known.items()}
 
 
 def _conflict(request: Request, seen: dict[EventId, bytes]) -> Conflict | None:
@@ -268,7 +268,7 @@ def _place(
     """The next place in the draft's chain, its rows added to `batch`; or its place of before, if its id has one."""
     key = draft.event_id
     if key and (before := places.get(key)):
-        return before
+        return before._replace(duplicate=True)
     head, node = heads[draft.node], draft.node
     head.seq += 1
     data = encode(
@@ -282,10 +282,11 @@ def _place(
     item = _ITEM + place
     for tail in draft.item_tails:
         batch.item_entry += (item, tail)
+    recorded = Recorded(node, head.seq, head.hash, at.text)
     if key:
         batch.event_id.append((key.id, _EVENT_ID + place + draft.event_id_tail))
-        places[key] = Recorded(node, head.seq, head.hash, at.text, duplicate=True)
-    return Recorded(node, head.seq, head.hash, at.text)
+        places[key] = recorded
+    return recorded
 
 
 _ENTRY, _EVENT, _EVENT_ID, _ITEM = (rows.START[table] for table in ("entry", "event", "event_id", "item_entry"))

@@ -14,7 +14,7 @@ checkpoint or receipt. It shares the derivations with the write path, but neithe
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -22,10 +22,10 @@ from psycopg.types.json import Jsonb
 
 from ledger.codes import CITY, node_text
 from ledger.database import Database
-from ledger.documents import read_json
-from ledger.drafts import EventId, identity_again
+from ledger.documents import read_json, write_json
+from ledger.drafts import EventId, erasure_name, id_key, identity_again
 from ledger.entries import GENESIS, Entry, Kind, commitment, decode, hash_of
-from ledger.errors import LedgerDamaged, LedgerError
+from ledger.errors import LedgerError
 from ledger.events import parse_time
 from ledger.index import columns, mentions
 from ledger.log import STEP_ENTRIES_MAX
@@ -36,6 +36,10 @@ from ledger.tables import REGISTRY
 BATCH = 2_000
 SHOWN_MAX = 10_000
 """Disagreements kept; more are counted."""
+_UNREADABLE = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, LedgerError,
+)  # fmt: skip
+"""What comes of reading hostile bytes as an entry or event: always a finding, never the end of the audit."""
 
 Json = dict[str, Any]
 Progress = Callable[[str, int, int], None]
@@ -91,7 +95,7 @@ def audit(
         derived = _Derived(connection, report)
         _chains(connection, report, derived, lambda done: progress("entries", done, total))
         derived.finish(progress)
-        _log(connection, report, verifiers, outside, progress)
+        _log(connection, report, verifiers, outside, derived.ticked, progress)
         _receipts(connection, report, receipts)
         connection.rollback()
     return report
@@ -134,18 +138,18 @@ def _chains(
         good: list[_Checked] = []
         for row in rows:
             if chain is None or chain.node != row[0]:
-                _end_chain(chain, heads, report)
+                _end_chain(chain, heads, derived, report)
                 chain = _Chain(row[0])
                 report.chains += 1
             checked = _check_entry(row, chain, report)
             if checked is None:
-                derived.damaged.add((row[0], row[1]))
+                derived.add_damaged(*row[:3])
             else:
                 good.append(checked)
         report.entries += len(rows)
         derived.check(good)
         progress(report.entries)
-    _end_chain(chain, heads, report)
+    _end_chain(chain, heads, derived, report)
     for node, head in heads.items():
         if head != (0, GENESIS):
             report.add(f"chain {node_text(node)}", f"its head stands at {head[0]}, but it has no entries")
@@ -168,28 +172,28 @@ def _check_entry(row: tuple[Any, ...], chain: _Chain, report: Report) -> _Checke
     chain.seq, chain.hashes = seq, (computed,) if computed == hash_ else (computed, hash_)
     if computed != hash_:
         report.add(where, f"its bytes hash to {computed.hex()}, stored is {hash_.hex()}: bytes or hash were changed")
+        return None
     try:
         entry = decode(data)
-    except LedgerDamaged as error:
-        report.add(where, str(error))
+        if entry.kind is Kind.ERASURE:
+            chain.erased.add(entry.body["erasure"]["seq"])
+            chain.bare.discard(entry.body["erasure"]["seq"])
+    except _UNREADABLE as error:
+        report.add(where, f"its bytes cannot be read as an entry: {error}")
         return None
-    if (entry.node, entry.seq) != (node, seq):
+    if (entry.node, entry.seq) != (node, seq) or type(entry.seq) is not int:
         report.add(where, f"its bytes say that it is {entry.name}")
+        return None
     if expected and entry.prev not in expected:
         report.add(where, "it does not name the hash of the entry before: one of the two was replaced")
     if (entry.kind, entry.record_time) != (kind, record_time):
         report.add(where, "kind or record time of the row are not those in its bytes")
-    opened = _check_sealed(entry, salt, sealed, chain, report)
-    return (entry, opened) if computed == hash_ else None
+    return entry, _check_sealed(entry, salt, sealed, chain, report)
 
 
 def _check_sealed(entry: Entry, salt: bytes | None, sealed: bytes | None, chain: _Chain, report: Report) -> Json | None:
     """The sealed part; {} where nothing is sealed; None where it is erased or damaged."""
     where = f"entry {entry.name}"
-    if entry.kind is Kind.ERASURE:
-        seq = entry.body.get("erasure", {}).get("seq")
-        chain.erased.add(seq)
-        chain.bare.discard(seq)
     if entry.commitment is None:
         if sealed is not None:
             report.add(where, "it holds a sealed part, but its bytes say that nothing is sealed")
@@ -201,17 +205,23 @@ def _check_sealed(entry: Entry, salt: bytes | None, sealed: bytes | None, chain:
     if commitment(salt, sealed) != entry.commitment:
         report.add(where, "its sealed part or the salt was changed: they do not have the hash in its bytes")
         return None
-    value = read_json(sealed)
-    return value if isinstance(value, dict) else None
+    try:
+        value = read_json(sealed)
+    except LedgerError:
+        value = None
+    if not isinstance(value, dict):
+        report.add(where, "its sealed part is no JSON object")
+        return None
+    return value
 
 
-def _end_chain(chain: _Chain | None, heads: dict[int, tuple[int, bytes]], report: Report) -> None:
+def _end_chain(chain: _Chain | None, heads: dict[int, tuple[int, bytes]], derived: "_Derived", report: Report) -> None:
     if chain is None:
         return
     for seq in sorted(chain.bare):
-        report.add(
-            f"entry {node_text(chain.node)}/{seq}", "its sealed part is gone, and no entry says that it was erased"
-        )
+        if not derived.erased_by_damaged(chain.node, seq):
+            where = f"entry {node_text(chain.node)}/{seq}"
+            report.add(where, "its sealed part is gone, and no entry says that it was erased")
     head = heads.pop(chain.node, None)
     if head is None:
         report.add(f"chain {node_text(chain.node)}", "it has entries but no head")
@@ -222,6 +232,35 @@ def _end_chain(chain: _Chain | None, heads: dict[int, tuple[int, bytes]], report
 
 # --- 2. what is derived ---------------------------------------------------------------------------
 
+_Place = tuple[int, int]
+
+
+class _Rows(NamedTuple):
+    """The rows that an entry says there must be: its event's, its items' by key, and its id's."""
+
+    event: tuple[Any, ...] | None
+    items: dict[tuple[str, int, int, int], tuple[int, Any]]
+    identity: tuple[EventId, bytes | None] | None
+
+
+def _rows_of(entry: Entry, sealed: Json | None) -> _Rows:
+    """What is derived from `entry`; one of `_UNREADABLE` where its body is not what its kind promises."""
+    identity = identity_again(entry.node, entry.kind, entry.body, sealed)
+    if entry.kind is not Kind.EVENT:
+        return _Rows(None, {}, identity)
+    event = entry.body["event"]
+    c = columns(event)
+    items: dict[tuple[str, int, int, int], tuple[int, Any]] = {
+        (key, entry.node, entry.seq, int(role)): (int(c.action), c.event_time) for role, key, _, _ in mentions(event)
+    }
+    if any("\0" in key for key, *_ in items):
+        raise ValueError("it names an item with a NUL in it")
+    row = (
+        entry.record_time, c.type, int(c.action), c.event_time, c.business_step, c.disposition, c.read_point,
+        c.business_location,
+    )  # fmt: skip
+    return _Rows(row, items, identity)
+
 
 class _Derived:
     """Compares `event`, `event_id`, `item_entry` and the registry with what the entries say they must be."""
@@ -229,47 +268,75 @@ class _Derived:
     def __init__(self, connection: psycopg.Connection, report: Report) -> None:
         self._connection, self._report = connection, report
         self._expected = {"event": 0, "event_id": 0, "item_entry": 0}
-        self._unknown_ids = 0
-        self.damaged: set[tuple[int, int]] = set()
+        self._unknown_ids: dict[_Place, int] = {}
+        """Envelopes whose id was made from what is erased, and how many rows there are for each."""
+        self.ticked: dict[int, str] = {}
+        """Sizes of checkpoints that ticks name, and one of these entries."""
+        self._damaged: set[_Place] = set()
         """Entries named already, from whose bytes nothing can be derived."""
-        self._registry: dict[str, dict[tuple[str, ...], Json]] = {table.name: {} for table in REGISTRY}
+        self._lost_changes = 0
+        """How many of these were changes of the registry."""
+        self._registry: dict[str, dict[tuple[str, ...], tuple[Entry, Json]]] = {table.name: {} for table in REGISTRY}
+
+    def add_damaged(self, node: int, seq: int, kind: int) -> None:
+        """An entry that is named already: what depends on its bytes is not named again."""
+        self._damaged.add((node, seq))
+        self._lost_changes += (node, kind) == (CITY, Kind.CHANGE)
+
+    def _lost(self, versions: int) -> bool:
+        """Whether that many changes of a registry row can be those in damaged entries; each explains one."""
+        explained = 0 < versions <= self._lost_changes
+        self._lost_changes -= versions if explained else 0
+        return explained
+
+    def erased_by_damaged(self, node: int, seq: int) -> bool:
+        """Whether the entry that said that this sealed part was erased is itself damaged."""
+        row = self._connection.execute(
+            "SELECT node, seq FROM event_id WHERE id = %s AND declaration = 0", [id_key(erasure_name(node, seq))]
+        ).fetchone()
+        return row in self._damaged
 
     def check(self, entries: list[_Checked]) -> None:
         """A batch of entries: what must be there is looked up by key."""
-        events = [entry for entry, _ in entries if entry.kind is Kind.EVENT]
-        for entry, _ in entries:
-            if entry.kind is Kind.CHANGE and entry.node == CITY:
-                self._fold(entry)
-        try:
-            self._check_events(events)
-            self._check_ids(entries)
-            self._check_items(events)
-        except (ValueError, KeyError, TypeError, LedgerError) as error:
-            names = f"{entries[0][0].name} to {entries[-1][0].name}"
-            self._report.add(f"entries {names}", f"one of them holds no event that can be read: {error!r}")
+        events: dict[_Place, tuple[Any, ...]] = {}
+        items: dict[tuple[str, int, int, int], tuple[int, Any]] = {}
+        ids: dict[EventId, tuple[int, int, bytes | None]] = {}
+        for entry, sealed in entries:
+            place = (entry.node, entry.seq)
+            try:
+                rows = _rows_of(entry, sealed)
+                if entry.kind is Kind.CHANGE and entry.node == CITY:
+                    self._fold(entry)
+                elif entry.kind is Kind.TICK:
+                    self.ticked.setdefault(entry.body["tick"]["checkpoint"]["size"], entry.name)
+            except _UNREADABLE as error:
+                self._report.add(f"entry {entry.name}", f"its body is not what an entry of its kind holds: {error!r}")
+                self.add_damaged(*place, entry.kind)
+                continue
+            if rows.event is not None:
+                events[place] = rows.event
+            items |= rows.items
+            if rows.identity is not None:
+                ids[rows.identity[0]] = (*place, rows.identity[1])
+            elif entry.kind is Kind.DOCUMENT:
+                self._unknown_ids[place] = 0
+        self._check_events(events)
+        self._check_ids(ids)
+        self._check_items(items)
 
     def _fold(self, entry: Entry) -> None:
         change = entry.body["change"]
-        rows = self._registry.get(change["table"])
-        if rows is None:
-            self._report.add(f"entry {entry.name}", f"it changes {change['table']}, which is no table of the registry")
-            return
-        key = _registry_key(change["table"], change["row"])
-        before = rows.get(key, {"version": 0})["version"]
-        if change["row"]["version"] != before + 1:
-            self._report.add(
-                f"entry {entry.name}", f"it makes version {change['row']['version']} after version {before}"
-            )
-        rows[key] = change["row"]
+        table, row, version = change["table"], change["row"], change["row"]["version"]
+        rows, key = self._registry[table], _registry_key(table, row)
+        if type(version) is not int:
+            raise ValueError(f"its version is {version!r}")
+        write_json(row)  # what cannot be written cannot be compared
+        before = rows[key][1]["version"] if key in rows else 0
+        if version != before + 1 and not self._lost(version - before - 1):
+            self._report.add(f"entry {entry.name}", f"it makes version {version} after version {before}")
+        rows[key] = (entry, row)
 
-    def _check_events(self, events: list[Entry]) -> None:
-        expected = {}
-        for entry in events:
-            c = columns(entry.body["event"])
-            expected[entry.node, entry.seq] = (
-                entry.record_time, c.type, int(c.action), c.event_time, c.business_step, c.disposition, c.read_point,
-                c.business_location,
-            )  # fmt: skip
+    def _check_events(self, expected: dict[_Place, tuple[Any, ...]]) -> None:
         self._expected["event"] += len(expected)
         found = self._connection.execute(
             "SELECT node, seq, record_time, type, action, event_time, business_step, disposition, read_point,"
@@ -279,14 +346,7 @@ class _Derived:
         )
         self._compare("event", expected, {(row[0], row[1]): row[2:] for row in found})
 
-    def _check_ids(self, entries: list[_Checked]) -> None:
-        expected: dict[EventId, tuple[int, int, bytes | None]] = {}
-        for entry, sealed in entries:
-            identity = identity_again(entry.node, entry.kind, entry.body, sealed)
-            if identity is not None:
-                expected[identity[0]] = (entry.node, entry.seq, identity[1])
-            elif entry.kind is Kind.DOCUMENT:
-                self._unknown_ids += 1  # its id was made from what is erased
+    def _check_ids(self, expected: dict[EventId, tuple[int, int, bytes | None]]) -> None:
         self._expected["event_id"] += len(expected)
         found = self._connection.execute(
             "SELECT id, declaration, node, seq, digest FROM event_id"
@@ -302,12 +362,7 @@ class _Derived:
                     f"event_id of {node_text(node)}/{seq}", "the row is missing or other than the entry says"
                 )
 
-    def _check_items(self, events: list[Entry]) -> None:
-        expected: dict[tuple[str, int, int, int], tuple[int, Any]] = {}
-        for entry in events:
-            c = columns(entry.body["event"])
-            for role, key, _, _ in mentions(entry.body["event"]):
-                expected[key, entry.node, entry.seq, role] = (int(c.action), c.event_time)
+    def _check_items(self, expected: dict[tuple[str, int, int, int], tuple[int, Any]]) -> None:
         self._expected["item_entry"] += len(expected)
         keys = [list(column) for column in zip(*expected, strict=True)] if expected else [[], [], [], []]
         found = self._connection.execute(
@@ -330,12 +385,14 @@ class _Derived:
                 )
 
     def finish(self, progress: Progress) -> None:
-        """Rows that nothing stands behind, and the registry. Extra rows are only searched where counts differ."""
+        """Rows that nothing stands behind, and the registry. Extra rows are only searched where they are possible."""
         for table, expected in self._expected.items():
             there = _count(self._connection, table)
-            spare = self._unknown_ids if table == "event_id" else 0
-            if there > expected + spare:
+            if there > expected or (table == "event_id" and self._unknown_ids):
                 self._find_extra(table, there, progress)
+        for (node, seq), count in self._unknown_ids.items():
+            if count != 1:
+                self._report.add(f"event_id of {node_text(node)}/{seq}", f"there are {count} rows, one belongs there")
         for registry in REGISTRY:
             self._check_registry(registry.name)
 
@@ -349,7 +406,9 @@ class _Derived:
             entries = self._entries({(row[0], row[1]) for row in rows})
             for row in rows:
                 place = (row[0], row[1])
-                if place not in self.damaged and not _stands(table, row, entries.get(place)):
+                if table == "event_id" and place in self._unknown_ids and row[3] == 0:
+                    self._unknown_ids[place] += 1
+                elif place not in self._damaged and not _stands(table, row, entries.get(place)):
                     shown = "" if table == "event" else f" {row[2].hex() if isinstance(row[2], bytes) else row[2]}"
                     self._report.add(
                         f"{table}{shown} of {node_text(row[0])}/{row[1]}", "no entry stands behind this row"
@@ -357,7 +416,8 @@ class _Derived:
             done += len(rows)
             progress(table, done, total)
 
-    def _entries(self, places: set[tuple[int, int]]) -> dict[tuple[int, int], _Checked]:
+    def _entries(self, places: set[_Place]) -> dict[_Place, _Rows]:
+        """What the entries at `places` say, but for digests; those that cannot be read are named already."""
         found = self._connection.execute(
             "SELECT node, seq, data, sealed FROM entry"
             " JOIN unnest(%b::int[], %b::bigint[]) AS p(node, seq) USING (node, seq)",
@@ -366,31 +426,56 @@ class _Derived:
         )
         entries = {}
         for node, seq, data, sealed in found:
-            try:
+            if (node, seq) not in self._damaged:
                 entry = decode(data)
-                opened = {} if entry.commitment is None else None if sealed is None else read_json(sealed)
-            except LedgerError:
-                continue  # named already
-            entries[node, seq] = (entry, opened)
+                whole = entry.kind is Kind.DOCUMENT and (node, seq) not in self._unknown_ids
+                entries[node, seq] = _rows_of(entry, read_json(sealed) if whole else None)
         return entries
 
     def _check_registry(self, table: str) -> None:
-        expected = self._registry[table]
         name = sql.Identifier(table)
+        rows = self._readable(table)
         # The database itself turns the JSON of the entry into a row, as the write path did, and compares.
         question = sql.SQL(
-            "SELECT coalesce(to_jsonb(t), to_jsonb(v)), t IS NULL, v IS NULL FROM {0} t"
+            "SELECT coalesce(to_jsonb(t), to_jsonb(v)), t.version, v.version FROM {0} t"
             " FULL JOIN jsonb_populate_recordset(NULL::{0}, %s) v ON {1} WHERE t IS DISTINCT FROM v"
         ).format(name, sql.SQL(" AND ").join(sql.SQL("t.{0} = v.{0}").format(sql.Identifier(c)) for c in _keys(table)))
-        for row, no_row, no_entry in self._connection.execute(question, [Jsonb([*expected.values()])]):
+        for row, present, recorded in self._connection.execute(question, [_jsonb(rows)]).fetchall():
             what = (
                 "is missing"
-                if no_row
+                if present is None
                 else "has no entry behind it"
-                if no_entry
+                if recorded is None
                 else "is other than its last entry says"
             )
-            self._report.add(f"{table} {' '.join(_registry_key(table, row))}", f"the row {what}")
+            if not self._lost((present or 0) - (recorded or 0)):
+                self._report.add(f"{table} {' '.join(_registry_key(table, row))}", f"the row {what}")
+
+    def _readable(self, table: str) -> list[Json]:
+        """The registry's rows as the entries say, without those that the database cannot take: these are named."""
+        question = sql.SQL("SELECT count(v) FROM jsonb_populate_recordset(NULL::{}, %s) v").format(
+            sql.Identifier(table)
+        )
+
+        def takes(rows: list[Json]) -> bool:
+            try:
+                with self._connection.transaction():
+                    self._connection.execute(question, [_jsonb(rows)])
+            except psycopg.DataError:
+                return False
+            return True
+
+        rows = [row for _, row in self._registry[table].values()]
+        if takes(rows):
+            return rows
+        for entry, row in self._registry[table].values():
+            if not takes([row]):
+                self._report.add(f"entry {entry.name}", f"its change is no row of {table}")
+        return [row for row in rows if takes([row])]
+
+
+def _jsonb(rows: list[Json]) -> Jsonb:
+    return Jsonb(rows, dumps=write_json)
 
 
 def _keys(table: str) -> list[str]:
@@ -401,17 +486,13 @@ def _registry_key(table: str, row: Json) -> tuple[str, ...]:
     return tuple(str(row[column]) for column in _keys(table))
 
 
-def _stands(table: str, row: tuple[Any, ...], behind: _Checked | None) -> bool:
+def _stands(table: str, row: tuple[Any, ...], behind: _Rows | None) -> bool:
     """Whether the entry says that there is this row."""
     if behind is None:
         return False
-    entry, sealed = behind
     if table == "event_id":
-        identity = identity_again(entry.node, entry.kind, entry.body, sealed)
-        return identity[0] == row[2:4] if identity else entry.kind is Kind.DOCUMENT and sealed is None
-    if entry.kind is not Kind.EVENT:
-        return False
-    return table == "event" or (row[3], row[2]) in {(role, key) for role, key, _, _ in mentions(entry.body["event"])}
+        return behind.identity is not None and behind.identity[0] == row[2:4]
+    return behind.event is not None and (table == "event" or (row[2], *row[:2], row[3]) in behind.items)
 
 
 # --- 3. the log -----------------------------------------------------------------------------------
@@ -419,14 +500,15 @@ def _stands(table: str, row: tuple[Any, ...], behind: _Checked | None) -> bool:
 
 def _log(
     connection: psycopg.Connection, report: Report, verifiers: list[Verifier], outside: Checkpoint | None,
-    progress: Progress,
+    ticked: dict[int, str], progress: Progress,
 ) -> None:  # fmt: skip
-    total = _ranges(connection, report)
+    total, in_order = _ranges(connection, report)
     grown = Edge()
-    wanted = _checkpoints(connection, report, verifiers, outside)
-    tiles = _TileCheck(connection, report)
+    wanted = _checkpoints(connection, report, verifiers, outside, ticked)
+    tiles = _TileCheck(connection, report, total, in_order)
     query = (
-        "SELECT r.node, r.first_seq + i, sha256(e.data), e.hash FROM log_range r"
+        "SELECT r.node, r.first_seq + i, sha256(e.data), e.hash FROM (SELECT start, node, count,"
+        " greatest(least(first_seq, 1::bigint << 62), -1::bigint << 62) AS first_seq FROM log_range) AS r"
         " CROSS JOIN LATERAL generate_series(0, least(r.count, %s) - 1) AS i"
         " LEFT JOIN entry e ON e.node = r.node AND e.seq = r.first_seq + i ORDER BY r.start, i"
     )
@@ -449,41 +531,53 @@ def _log(
     tiles.finish(grown)
 
 
-def _ranges(connection: psycopg.Connection, report: Report) -> int:
-    """Ranges follow each other without gaps, in the log and in each chain; cursors stand at their ends."""
-    expected, chains = 0, dict[int, int]()
+def _ranges(connection: psycopg.Connection, report: Report) -> tuple[int, bool]:
+    """How many entries the log has, and whether its ranges are in order.
+
+    They follow each other without gaps, in the log and in each chain; cursors stand at their ends.
+    """
+    expected, chains, before, in_order = 0, dict[int, int](), "the beginning", True
     for rows in _stream(connection, "ranges", "SELECT start, node, first_seq, count FROM log_range ORDER BY start"):
         for start, node, first_seq, count in rows:
+            where = f"log_range {start}"
             if start != expected or not 0 < count <= STEP_ENTRIES_MAX:
-                report.add(f"log_range {start}", f"it holds {count} entries, and the range before ends at {expected}")
+                report.add(where, f"it holds {count} entries, and {before} ends at {expected}")
+                in_order = False
             if first_seq != chains.get(node, 0) + 1:
-                report.add(f"log_range {start}", f"chain {node_text(node)} was in the log up to {chains.get(node, 0)}")
-            expected, chains[node] = start + count, first_seq + count - 1
+                report.add(where, f"chain {node_text(node)} was in the log up to {chains.get(node, 0)}")
+                in_order = False
+            expected, chains[node], before = start + count, first_seq + count - 1, where
     cursors: dict[int, int] = dict(connection.execute("SELECT node, seq FROM log_cursor").fetchall())
     for node in cursors.keys() | chains.keys():
         if cursors.get(node) != chains.get(node):
             report.add(f"log_cursor {node_text(node)}", f"it says {cursors.get(node)}, the log has {chains.get(node)}")
-    return expected
+    return expected, in_order
 
 
 _Wanted = dict[int, list[tuple[int, bytes, str]]]
 
 
 def _checkpoints(
-    connection: psycopg.Connection, report: Report, verifiers: list[Verifier], outside: Checkpoint | None
-) -> _Wanted:
+    connection: psycopg.Connection, report: Report, verifiers: list[Verifier], outside: Checkpoint | None,
+    ticked: dict[int, str],
+) -> _Wanted:  # fmt: skip
     """Size, root and name of every checkpoint to hold the log against, by size; bad signatures are reported."""
     wanted: _Wanted = {}
+    gone = {size: entry for size, entry in ticked.items() if size != 0}
     for size, root, note in connection.execute("SELECT size, root, note FROM checkpoint ORDER BY size"):
         where = f"checkpoint {size}"
         report.checkpoints += 1
+        gone.pop(size, None)
         try:
             signed = open_checkpoint(note, verifiers)
             if (signed.size, signed.root) != (size, root):
                 report.add(where, f"the row is not what was signed (size {signed.size}, root {signed.root.hex()})")
+                gone.pop(signed.size, None)
             wanted.setdefault(signed.size, []).append((signed.size, signed.root, where))
         except NoteInvalid as error:
             report.add(where, str(error))
+    for size, entry in gone.items():
+        report.add(f"checkpoint {size}", f"the tick {entry} says that it was published, but it is gone")
     if outside is not None:
         wanted.setdefault(outside.size, []).append((outside.size, outside.root, "checkpoint outside the database"))
     return wanted
@@ -492,11 +586,13 @@ def _checkpoints(
 class _TileCheck:
     """Holds stored tiles against those computed, in the order in which they fill."""
 
-    def __init__(self, connection: psycopg.Connection, report: Report) -> None:
-        self._connection, self._report, self._count = connection, report, 0
+    def __init__(self, connection: psycopg.Connection, report: Report, size: int, in_order: bool) -> None:
+        self._connection, self._report, self._size, self._in_order = connection, report, size, in_order
         self._edge: dict[int, bytes] = dict(connection.execute("SELECT level, hashes FROM edge").fetchall())
         self._leaves = b""
         """The stored leaf hashes of the tile that is being computed."""
+        self._shifted: tuple[str, int] = ("", 0)
+        """Where ranges are not in order: the first place that holds another entry, and how many more do."""
 
     def leaf(self, index: int, node: int, seq: int, computed: bytes | None, stored: bytes | None) -> bytes:
         """The leaf hash at `index`, named where the tile says otherwise.
@@ -504,26 +600,33 @@ class _TileCheck:
         Of a damaged entry, named already, whichever of its two hashes the log holds: so one change is told once.
         """
         if index % TILE_WIDTH == 0:
-            self._leaves = self._stored(0, index // TILE_WIDTH) or self._edge.get(0, b"")
+            last = index // TILE_WIDTH == self._size // TILE_WIDTH
+            self._leaves = self._stored(0, index // TILE_WIDTH) or (self._edge.get(0, b"") if last else b"")
         at = index % TILE_WIDTH * HASH_BYTES
         in_tile = self._leaves[at : at + HASH_BYTES]
         where = f"entry {node_text(node)}/{seq}"
         if computed is None or stored is None:
-            self._report.add(where, f"it is place {index} of the log, but gone from its chain")
+            self._differs(where, f"it is place {index} of the log, but gone from its chain")
             return in_tile or leaf_hash(b"")
-        for candidate in {computed: leaf_hash(computed), stored: leaf_hash(stored)}.values():
+        for candidate in (leaf_hash(computed), leaf_hash(stored)):
             if candidate == in_tile:
                 return candidate
-        self._report.add(where, f"the log holds another hash at its place, {index}: the entry or the log was changed")
+        if self._leaves:  # else the tile is missing, and is named by itself
+            self._differs(where, f"the log holds another hash at its place, {index}: the entry or the log was changed")
         return leaf_hash(computed)
+
+    def _differs(self, where: str, what: str) -> None:
+        if self._in_order:
+            self._report.add(where, what)
+        else:
+            self._shifted = (self._shifted[0] or f"{where}: {what}", self._shifted[1] + 1)
 
     def _stored(self, level: int, n: int) -> bytes | None:
         row = self._connection.execute("SELECT hashes FROM tile WHERE level = %s AND n = %s", [level, n]).fetchone()
         return row[0] if row else None
 
-    def check(self, full: dict[tuple[int, int], bytes]) -> None:
+    def check(self, full: dict[_Place, bytes]) -> None:
         for (level, n), hashes in full.items():
-            self._count += 1
             stored = self._stored(level, n)
             if stored is None:
                 self._report.add(f"tile {level}/{n}", "it is missing")
@@ -531,13 +634,18 @@ class _TileCheck:
                 self._report.add(f"tile {level}/{n}", "it is other than the tiles below it say")
 
     def finish(self, grown: Edge) -> None:
+        first, count = self._shifted
+        if count:
+            self._report.add("log", f"as its ranges are not in order, {count} places hold other entries, first {first}")
         for level in self._edge.keys() | grown.partial.keys():
-            stored, computed = self._edge.get(level, b""), grown.partial.get(level, b"")
-            if len(stored) != len(computed) or (stored != computed and level > 0):
+            stored, computed = self._edge.get(level), grown.partial.get(level)
+            # At level 0 each entry was held against its leaf.
+            same = stored == computed if level or stored is None or computed is None else len(stored) == len(computed)
+            if not same:
                 self._report.add(f"edge {level}", "the partial tile is other than the entries say")
-        extra = _count(self._connection, "tile") - self._count
-        if extra > 0:
-            self._report.add("tile", f"{extra} tiles too many: they lie beyond the log")
+        beyond = "SELECT level, n FROM tile WHERE level NOT BETWEEN 0 AND 7 OR n < 0 OR n >= %s >> (8 * (level + 1))"
+        for level, n in self._connection.execute(beyond, [grown.size]):
+            self._report.add(f"tile {level}/{n}", "it lies beyond the log")
 
 
 # --- 4. receipts ----------------------------------------------------------------------------------

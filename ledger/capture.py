@@ -6,6 +6,7 @@ actor's whose registered location that is, else the actor's home node. Pure, apa
 
 from collections.abc import Mapping
 from enum import StrEnum
+from io import BytesIO
 from secrets import token_bytes
 
 from ledger.access import Actor
@@ -13,6 +14,7 @@ from ledger.append import Request
 from ledger.codes import NODE_URN, NodeCode, node_text
 from ledger.documents import CapturedEvent, Document
 from ledger.drafts import draft_envelope, draft_event
+from ledger.entries import SALT_BYTES
 from ledger.errors import NotAllowed
 from ledger.identifiers import Key, canonical_key
 
@@ -37,6 +39,10 @@ def chain_of(captured: CapturedEvent, actor: Actor, places: Mapping[Key, NodeCod
             return places[key]
         if key.startswith(NODE_URN):
             raise NotAllowed(f"{field} names {key}, which is no open node that {actor.name} may write to")
+    return _home(actor, places)
+
+
+def _home(actor: Actor, places: Mapping[Key, NodeCode]) -> NodeCode:
     if actor.home_node not in places.values():
         raise NotAllowed(f"the node {node_text(actor.home_node)} is closed")
     return NodeCode(actor.home_node)
@@ -46,9 +52,10 @@ def requests_of(
     document: Document, actor: Actor, places: Mapping[Key, NodeCode], behaviour: ErrorBehaviour
 ) -> list[Request]:
     """What to record for `document`: one request, or one for each event where errors are to stay alone."""
-    drafts = [draft_event(chain_of(event, actor, places), event, token_bytes) for event in document.events]
+    random = BytesIO(token_bytes(2 * SALT_BYTES * (len(document.events) + 1))).read  # asked of the system once
+    drafts = [draft_event(chain_of(event, actor, places), event, random) for event in document.events]
     if document.envelope:
-        drafts.insert(0, draft_envelope(drafts[0].node if drafts else actor.home_node, document.envelope, token_bytes))
+        drafts.insert(0, draft_envelope(drafts[0].node if drafts else _home(actor, places), document.envelope, random))
     if behaviour is ErrorBehaviour.PROCEED:
         return [Request([draft], actor.name) for draft in drafts]
     return [Request(drafts, actor.name)] if drafts else []

@@ -205,7 +205,7 @@ def parse_identity_number(code: str, *, today: date) -> IdentityNumber:
             raise UnreadableCode(kind, shown, f"there is something that is not a digit{hint}", position)
     if len(code) != 18:
         raise UnreadableCode(kind, shown, f"it has {len(code)} characters, not 18")
-    if int(code[:2]) not in _REGION_STARTS:
+    if int(code[:2]) not in _REGION_STARTS | {83}:  # 83: residence permits of people from Taiwan (2018)
         raise UnreadableCode(kind, shown, "the first two digits are no province", 0)
     try:
         born = date(int(code[6:10]), int(code[10:12]), int(code[12:14]))

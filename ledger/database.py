@@ -42,8 +42,11 @@ class Database:
         """A transaction as the owner of the tables: migrations, grants, erasing."""
         if self.owner_url is None:
             raise Misconfigured("this needs the owner of the tables: set SUYUAN_OWNER_DATABASE_URL")
-        with _connect(self.owner_url, self.revive) as connection:
-            yield connection
+        try:
+            with _connect(self.owner_url, self.revive) as connection:
+                yield connection
+        except (psycopg.OperationalError, exc.OperationalError) as error:
+            raise Unavailable(f"the database cannot be changed: {_first_line(error)}") from error
 
     @cached_property
     def engine(self) -> sqlalchemy.Engine:

@@ -14,7 +14,7 @@ import orjson
 from pydantic import ValidationError
 
 from ledger.errors import Breach, LimitExceeded, UnacceptableEvent
-from ledger.events import DOCUMENT, EVENT
+from ledger.events import DOCUMENT, EVENT, is_uri
 from ledger.vocabulary import STANDARD_CONTEXTS
 
 Json = dict[str, Any]
@@ -39,6 +39,7 @@ class Context:
 
 
 _PLAIN = Context()
+_validate = EVENT.validator.validate_python
 
 
 class CapturedEvent(NamedTuple):
@@ -84,6 +85,8 @@ def read_context(value: Any, path: str, outer: Context = _PLAIN) -> Context:
         if isinstance(part, str):
             if part.startswith(STANDARD_CONTEXTS):
                 continue
+            if not is_uri(part):
+                raise UnacceptableEvent([Breach(path, f"{part!r} is no URI")])
             declared = None
         elif not isinstance(part, dict):
             raise UnacceptableEvent([Breach(path, "@context is a URI, an object, or a list of these")])
@@ -91,9 +94,16 @@ def read_context(value: Any, path: str, outer: Context = _PLAIN) -> Context:
             declared |= {_prefix(name, target, path) for name, target in part.items() if ":" not in name}
         if part not in parts:
             parts.append(part)
-    if len(parts) > CONTEXT_PARTS_MAX or (parts and len(write_json(parts)) > CONTEXT_BYTES_MAX):
+    if len(parts) > CONTEXT_PARTS_MAX or (parts and _context_bytes(parts, path) > CONTEXT_BYTES_MAX):
         raise LimitExceeded(f"{path} is larger than {CONTEXT_PARTS_MAX} parts or {CONTEXT_BYTES_MAX} bytes")
     return Context(tuple(parts), declared)
+
+
+def _context_bytes(parts: list[str | Json], path: str) -> int:
+    try:
+        return len(write_json(parts))
+    except TypeError as error:  # orjson's JSONEncodeError: an integer beyond 64 bits
+        raise UnacceptableEvent([Breach(path, f"it holds what cannot be kept: {error}")]) from None
 
 
 def _prefix(name: str, target: Any, path: str) -> str:
@@ -143,10 +153,10 @@ def _checked(events: list[Any], outer: Context, path: str, *, bare: bool = False
                 context = read_context(event.get("@context", []), f"{where}['@context']", outer)
                 if bare and "@context" not in event:
                     breaches.append(Breach("$", "a bare event needs @context"))
-                EVENT.validate_python(event, context=context.declared)
+                _validate(event, context=context.declared)
             else:
                 context = outer
-                EVENT.validate_python(event, context=declared)
+                _validate(event, context=declared)
         except ValidationError as error:
             breaches += [_breach(event, problem, where, number) for problem in error.errors()]
         except UnacceptableEvent as error:
@@ -165,9 +175,13 @@ def _breach(value: Any, problem: Any, path: str, event: int | None = None) -> Br
     for step in problem["loc"]:
         part = "@context" if step == "context" else step
         if isinstance(value, dict) and (part in value or (problem["type"] == "missing" and step == problem["loc"][-1])):
-            path += f".{part}" if isinstance(part, str) and part.isidentifier() else f"['{part}']"
+            path += f".{part}" if isinstance(part, str) and part.isidentifier() else f"['{_quoted(part)}']"
             value = value.get(part)
         elif isinstance(value, list) and isinstance(part, int) and part < len(value):
             path += f"[{part}]"
             value = value[part]
     return Breach(path, problem["msg"], event)
+
+
+def _quoted(name: str) -> str:
+    return name.replace("\\", "\\\\").replace("'", "\\'")

@@ -9,7 +9,7 @@ touching it. Pure: salts and times are arguments.
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
@@ -17,7 +17,7 @@ import orjson
 
 from ledger.codes import node_text
 from ledger.documents import read_json
-from ledger.errors import LedgerDamaged
+from ledger.errors import LedgerDamaged, LimitExceeded, UnacceptableEvent
 
 Json = dict[str, Any]
 
@@ -55,7 +55,7 @@ def time_text(at: datetime) -> str:
     >>> time_text(datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC))
     '2026-01-02T03:04:05.000006Z'
     """
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def encode(
@@ -73,7 +73,7 @@ def encode(
 
 def actor_name(name: str) -> str:
     """`name` if it can stand in an entry unescaped; `ValueError` otherwise. Actors are codes, never people's names."""
-    if not name or len(name) > 100 or orjson.dumps(name) != b'"%s"' % name.encode("ascii", "replace"):
+    if not name or len(name) > 100 or not name.isascii() or orjson.dumps(name) != b'"%s"' % name.encode():
         raise ValueError(f"{name!r} is no actor: 1 to 100 ASCII characters without quotes and backslashes")
     return name
 
@@ -107,6 +107,7 @@ class Entry:
 
 
 _FIELDS = ("v", "node", "seq", "prev", "recordTime", "actor", "kind", "salt", "body", "sealed")
+_TYPES = {"v": int, "node": str, "seq": int, "prev": str, "recordTime": str, "actor": str, "salt": str, "body": dict}
 
 
 def decode(data: bytes) -> Entry:
@@ -115,21 +116,30 @@ def decode(data: bytes) -> Entry:
         value = read_json(data)
         if tuple(value) != _FIELDS or value["v"] != VERSION:
             raise ValueError(f"its fields are {', '.join(value)}, version {value.get('v')}")
+        if not all(type(value[name]) is kind for name, kind in _TYPES.items()):
+            raise ValueError("a field holds another kind of value")
+        record_time = datetime.fromisoformat(value["recordTime"])
+        if time_text(record_time) != value["recordTime"]:
+            raise ValueError(f"{value['recordTime']!r} is not how the ledger writes a time")
+        node = int(value["node"])
+        if node < 0 or node_text(node) != value["node"]:
+            raise ValueError(f"{value['node']!r} is not how the ledger writes a node")
         return Entry(
-            node=int(value["node"]),
+            node=node,
             seq=value["seq"],
             prev=bytes.fromhex(value["prev"]),
-            record_time=datetime.fromisoformat(value["recordTime"]),
+            record_time=record_time,
             actor=value["actor"],
             kind=Kind[value["kind"].upper()],
             body=value["body"],
             commitment=None if value["sealed"] is None else bytes.fromhex(value["sealed"]),
             data=data,
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, UnacceptableEvent, LimitExceeded) as error:
         raise LedgerDamaged(f"these bytes are no entry of version {VERSION}: {error}") from error
 
 
 def micros(at: datetime, epoch: datetime) -> int:
     """Whole microseconds from `epoch` to `at`."""
-    return (at - epoch) // timedelta(microseconds=1)
+    passed = at - epoch
+    return (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds

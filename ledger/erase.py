@@ -18,7 +18,7 @@ from ledger.rights import ERASER
 
 def erase(database: Database, node: NodeCode, seq: int, reason: str, actor: str, clock: Clock) -> None:
     """Empty the sealed part of an entry, for a `reason` that is recorded. Doing it again finishes what was begun."""
-    if not re.fullmatch(r"[^\x00-\x1f]{1,500}", reason):
+    if not re.fullmatch(r"[^\x00-\x1f\ud800-\udfff]{1,500}", reason):
         raise Conflict("give the reason in 1 to 500 characters: it is recorded and stays")
     with database.connect() as connection:
         row = connection.execute("SELECT data FROM entry WHERE node = %s AND seq = %s", [node, seq]).fetchone()

@@ -13,6 +13,7 @@ Pure. Reading bytes, limits and documents: `ledger/documents.py`.
 """
 
 import re
+from collections import Counter
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -49,7 +50,6 @@ from ledger.vocabulary import (
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _LEAP_SECOND = re.compile(r":60(?=[.Zz+-])")
-_FRACTION = re.compile(r"(\.\d{6})\d+")
 
 
 def _breach(reason: object) -> PydanticCustomError:
@@ -63,8 +63,11 @@ def parse_time(text: str) -> datetime:
     `ValueError` if it is no time, or lies outside the years 1 to 9999 in UTC.
     """
     try:
-        plain = _FRACTION.sub(r"\1", _LEAP_SECOND.sub(":59", text)).upper()
-        return datetime.fromisoformat(plain).astimezone(UTC)
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass  # a leap second or a small z, which Python does not take; or no time at all
+    try:
+        return datetime.fromisoformat(_LEAP_SECOND.sub(":59", text.upper())).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{text!r} is no time: {error}") from None
 
@@ -87,9 +90,8 @@ def _check_epc(uri: str) -> str:
 
 def _check_number(number: int | Decimal) -> int | Decimal:
     if isinstance(number, Decimal):
-        exponent = number.as_tuple().exponent
-        if not isinstance(exponent, int) or not -30 <= exponent <= 30:
-            raise _breach("the number's exponent is outside -30 to 30")
+        if not -30 <= number.adjusted() <= 30:
+            raise _breach("the number is beyond 10 to the power of 30, or closer to 0 than its reciprocal")
     elif not -(2**63) <= number < 2**63:
         raise _breach("the whole number needs more than 64 bits")
     return number
@@ -99,6 +101,8 @@ def _word(vocabulary: Vocabulary) -> Any:
     @lru_cache(maxsize=4096)
     def check(value: str) -> str:
         try:
+            if len(value) > URI_LENGTH_MAX:
+                raise ValueError(f"it is longer than {URI_LENGTH_MAX} characters")
             vocabulary.word(value)
         except ValueError as error:
             raise _breach(error) from None
@@ -109,13 +113,24 @@ def _word(vocabulary: Vocabulary) -> Any:
     return AfterValidator(check)
 
 
-# RFC 3986 characters; brackets only inside an IPv6 host would be strict, and nobody's identifiers use them.
-_URI_PATTERN = r"^[A-Za-z][A-Za-z0-9+.\-]*:(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+$"
+# RFC 3986: brackets only around an IP address, # once. ASCII digits only, since \d takes every script's.
+_URI_CHARACTER = r"(?:[A-Za-z0-9\-._~:/?@!$&'()*+,;=]|%[0-9A-Fa-f]{2})"
+_URI_PATTERN = (
+    r"^[A-Za-z][A-Za-z0-9+.\-]*:"
+    rf"(?://\[[0-9A-Fa-f:.]+\]{_URI_CHARACTER}*|{_URI_CHARACTER}+)(?:#{_URI_CHARACTER}*)?$"
+)
 _URI_SHAPE = re.compile(_URI_PATTERN)
 _TIME_PATTERN = (
-    r"^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])[Tt](?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)"
-    r"(?:\.\d{1,30})?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$"
+    r"^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)"
+    r"(?:\.[0-9]{1,30})?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$"
 )
+
+
+def is_uri(text: str) -> bool:
+    """Whether `text` is an absolute URI (RFC 3986)."""
+    return _URI_SHAPE.fullmatch(text) is not None
+
+
 LIST_LENGTH_MAX = 20_000
 DEPTH_MAX = 60
 """Of what one extension field holds."""
@@ -128,7 +143,7 @@ Time = Annotated[str, Field(pattern=_TIME_PATTERN), AfterValidator(_check_time)]
 Number = Annotated[int | Decimal, AfterValidator(_check_number)]
 Text = Annotated[str, Field(max_length=10_000)]
 UnitOfMeasure = Annotated[str, Field(pattern=r"^[A-Z0-9]{2,3}$")]
-Offset = Annotated[str, Field(pattern=r"^[+-](?:(?:0\d|1[0-3]):[0-5]\d|14:00)$")]
+Offset = Annotated[str, Field(pattern=r"^[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00)$")]
 HexBinary = Annotated[str, Field(pattern=r"^[A-Fa-f0-9]+$", max_length=10_000)]
 Action = Literal["OBSERVE", "ADD", "DELETE"]
 BusinessStep = Annotated[str, _word(BUSINESS_STEPS)]
@@ -147,11 +162,13 @@ def _require_declared(name: str, prefixes: frozenset[str] | None) -> None:
     None means that any may be: the context names a document of somebody else.
     """
     prefix, colon, rest = name.partition(":")
-    if not colon or not rest:
+    if not colon or not rest or not prefix:
         raise _breach(f"{name!r} is no field of EPCIS 2.0 here; a field of your own needs a declared prefix")
     if rest.startswith("//") or prefix == "urn":
         if not _URI_SHAPE.fullmatch(name):
             raise _breach(f"the field name {name!r} is no URI")
+    elif " " in name or not name.isprintable():
+        raise _breach(f"the field name {name!r} holds a character that cannot be seen")
     elif prefixes is not None and prefix not in STANDARD_PREFIXES and prefix not in prefixes:
         raise _breach(f"the prefix of {name!r} is not declared in @context")
 
@@ -296,7 +313,7 @@ class ErrorDeclaration(_Open):
 
 def _each_once(values: list[str]) -> list[str]:
     if len({*values}) < len(values):
-        twice = next(value for i, value in enumerate(values) if value in values[:i])
+        twice = next(value for value, count in Counter(values).items() if count > 1)
         raise _breach(f"{twice!r} stands in it twice")
     return values
 
@@ -398,7 +415,7 @@ class TransformationEvent(Event):
     """Inputs were consumed and outputs came into being (EPCIS 7.4.5)."""
 
     type: Literal["TransformationEvent"]
-    transformationID: Uri = ABSENT
+    transformationID: Epc = ABSENT
     inputEPCList: EpcSet = ABSENT
     inputQuantityList: QuantityList = ABSENT
     outputEPCList: EpcSet = ABSENT
@@ -416,6 +433,9 @@ class TransformationEvent(Event):
         return self
 
 
+_EPCIS_NAMES = ("epcis:", "https://ref.gs1.org/epcis/", "https://ns.gs1.org/epcis/", "urn:epcglobal:epcis:")
+
+
 class ExtensionEvent(Event):
     """An event type of somebody else's vocabulary, with any of the standard fields."""
 
@@ -426,7 +446,7 @@ class ExtensionEvent(Event):
     quantityList: QuantityList = ABSENT
     childEPCs: EpcList = ABSENT
     childQuantityList: QuantityList = ABSENT
-    transformationID: Uri = ABSENT
+    transformationID: Epc = ABSENT
     inputEPCList: EpcList = ABSENT
     inputQuantityList: QuantityList = ABSENT
     outputEPCList: EpcList = ABSENT
@@ -437,6 +457,8 @@ class ExtensionEvent(Event):
     @field_validator("type")
     @classmethod
     def _type_is_declared(cls, name: str, info: ValidationInfo) -> str:
+        if name.startswith(_EPCIS_NAMES):
+            raise _breach(f"{name!r} is no type of somebody else's; write the bare word of EPCIS 2.0")
         _require_declared(name, info.context)
         return name
 
@@ -503,7 +525,7 @@ class Header(_Open):
     epcisMasterData: MasterData = ABSENT
 
 
-Version = Annotated[str, Field(pattern=r"^\d+(\.\d+)*$", max_length=20)]
+Version = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=20)]
 
 
 class CaptureBody(_Closed):

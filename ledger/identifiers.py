@@ -190,9 +190,29 @@ def _check_grai(kind: str, value: str) -> str:
     return value if len(value) == 14 else value[:14] + _parse_text(kind, value[14:], 16)
 
 
-def _check_13_and_serial(kind: str, value: str) -> str:
+def _check_gdti(kind: str, value: str) -> str:
     _parse_numeric(kind, value[:13], (13,))
     return value if len(value) == 13 else value[:13] + _parse_text(kind, value[13:], 17)
+
+
+def _check_gcn(kind: str, value: str) -> str:
+    _parse_numeric(kind, value[:13], (13,))
+    return value if len(value) == 13 else value[:13] + _parse_text(kind, value[13:], 12, _DIGITS)
+
+
+_GMN_VALUES = "!\"%&'()*+,-./0123456789:;<=>?ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
+_GMN_PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83)
+_GMN_CHECKS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+
+
+def _check_gmn(kind: str, value: str) -> str:
+    """A Global Model Number ends in a check character pair (General Specifications 7.9.5, modulo 1021)."""
+    body, pair = _parse_text(kind, value, 25)[:-2], value[-2:]
+    total = sum(_GMN_VALUES.index(c) * prime for c, prime in zip(body[::-1], _GMN_PRIMES, strict=False)) % 1021
+    expected = _GMN_CHECKS[total >> 5] + _GMN_CHECKS[total & 31]
+    if not body or pair != expected:
+        raise UnreadableCode(kind, value, f"the check characters are {pair}, they should be {expected}", len(body))
+    return value
 
 
 def _check_itip(kind: str, value: str) -> str:
@@ -216,19 +236,20 @@ _PRIMARY: dict[str, tuple[str, Callable[[str, str], str], tuple[str, ...]]] = {
     # AI: (name, check, the one qualifier that identifies further: the first of these that is there)
     "00": ("SSCC", _numeric(18), ()),
     "01": ("GTIN", lambda _, value: parse_gtin(value), ("21", "235", "10")),
-    "253": ("GDTI", _check_13_and_serial, ()),
-    "255": ("GCN", _check_13_and_serial, ()),
+    "253": ("GDTI", _check_gdti, ()),
+    "255": ("GCN", _check_gcn, ()),
     "401": ("GINC", _text(30), ()),
     "402": ("GSIN", _numeric(17), ()),
     "414": ("GLN", _numeric(13), ("254",)),
+    "415": ("GLN of the invoicing party", _numeric(13), ("8020",)),
     "417": ("party GLN", _numeric(13), ()),
     "8003": ("GRAI", _check_grai, ()),
     "8004": ("GIAI", _text(30), ()),
     "8006": ("ITIP", _check_itip, ("21", "10")),
     "8010": ("CPID", _text(30, _AI39), ("8011",)),
-    "8013": ("GMN", _text(25), ()),
-    "8017": ("GSRN of a provider", _numeric(18), ()),
-    "8018": ("GSRN of a recipient", _numeric(18), ()),
+    "8013": ("GMN", _check_gmn, ()),
+    "8017": ("GSRN of a provider", _numeric(18), ("8019",)),
+    "8018": ("GSRN of a recipient", _numeric(18), ("8019",)),
 }
 _QUALIFIERS: dict[str, tuple[str, Callable[[str, str], str]]] = {
     "10": ("lot", _SERIAL),
@@ -238,13 +259,18 @@ _QUALIFIERS: dict[str, tuple[str, Callable[[str, str], str]]] = {
     "254": ("GLN extension", _SERIAL),
     "7040": ("unique identification", _text(4)),
     "8011": ("CPID serial", _text(12, _DIGITS)),
+    "8019": ("service relation instance", _text(10, _DIGITS)),
+    "8020": ("payment slip reference", _text(25)),
 }
+_ALSO_BESIDE = {"01": ("22",), "8006": ("22",), "414": ("7040",), "417": ("7040",), "8004": ("7040",)}
+"""Qualifiers that a Digital Link path may hold but that do not identify further (Digital Link 1.2, 4.8)."""
 _ALPHA = {
     "gtin": "01", "sscc": "00", "gln": "414", "party": "417", "gdti": "253", "gcn": "255", "ginc": "401",
     "gsin": "402", "grai": "8003", "giai": "8004", "itip": "8006", "cpid": "8010", "gmn": "8013",
     "gsrnp": "8017", "gsrn": "8018", "lot": "10", "ser": "21", "cpv": "22", "glnx": "254", "cpsn": "8011",
+    "payto": "415", "srin": "8019", "refno": "8020", "tpx": "235",
 }  # fmt: skip
-_DIGITAL_LINK = re.compile(r"https?://([^/?#]+)(/[^?#]*)", re.IGNORECASE)
+_DIGITAL_LINK = re.compile(r"https?://([^/?#]+)([^?#]*)", re.IGNORECASE)
 _GS1_DOMAIN = "id.gs1.org"
 
 
@@ -258,7 +284,9 @@ def _digital_link_pairs(path: str) -> list[tuple[str, str]] | None:
             pairs = [
                 (_ALPHA.get(a, a), unquote(v)) for a, v in zip(parts[start::2], parts[start + 1 :: 2], strict=True)
             ]
-            return pairs if all(a in _QUALIFIERS for a, _ in pairs[1:]) else None
+            qualifiers = [a for a, _ in pairs[1:]]
+            allowed = {*_PRIMARY[ai][2], *_ALSO_BESIDE.get(ai, ())}
+            return pairs if allowed.issuperset(qualifiers) and len({*qualifiers}) == len(qualifiers) else None
         start -= 2
     return None
 
@@ -286,15 +314,30 @@ def _finest_key(ai: str, value: str, qualifiers: list[tuple[str, str]]) -> Key:
 
 def _joined(kind: str, urn: str, prefix: str, reference: str, length: int) -> str:
     """Company prefix and reference as digits without check digit; `length` is what both have together."""
-    for part in (prefix, reference):
-        if part and not is_digits(part):
-            raise UnreadableCode(kind, urn, f"{part!r} is not all digits", urn.find(part))
-    if not 6 <= len(prefix) <= 12:
-        raise UnreadableCode(kind, urn, f"the company prefix has {len(prefix)} digits, not 6 to 12", urn.find(prefix))
+    _require_prefix(kind, urn, prefix)
+    start = _body_start(urn)
+    if reference and not is_digits(reference):
+        wrong = next(i for i, character in enumerate(reference) if character not in "0123456789")
+        raise UnreadableCode(kind, urn, f"{reference!r} is not all digits", start + len(prefix) + 1 + wrong)
     if len(prefix) + len(reference) != length:
         reason = f"company prefix and reference have {len(prefix) + len(reference)} digits together, not {length}"
-        raise UnreadableCode(kind, urn, reason, urn.find(prefix))
+        raise UnreadableCode(kind, urn, reason, start)
     return prefix + reference
+
+
+def _body_start(urn: str) -> int:
+    """Where the company prefix begins: after the fourth colon."""
+    return len(":".join(urn.split(":", 4)[:4])) + 1
+
+
+def _require_prefix(kind: str, urn: str, prefix: str) -> None:
+    """GS1 company prefixes have 6 to 12 digits in an EPC URN (TDS 2.0, 6)."""
+    start = _body_start(urn)
+    for position, character in enumerate(prefix):
+        if character not in "0123456789":
+            raise UnreadableCode(kind, urn, f"{character!r} is not a digit", start + position)
+    if not 6 <= len(prefix) <= 12:
+        raise UnreadableCode(kind, urn, f"the company prefix has {len(prefix)} digits, not 6 to 12", start)
 
 
 def _urn_gtin(urn: str, prefix: str, reference: str) -> Gtin:
@@ -321,8 +364,7 @@ def _urn_appended(urn: str, prefix: str, reference: str, length: int) -> str:
 
 
 def _urn_asset(urn: str, prefix: str, reference: str) -> str:
-    if not is_digits(prefix) or not 6 <= len(prefix) <= 12:
-        raise UnreadableCode("EPC URN", urn, "the company prefix is 6 to 12 digits", urn.find(prefix))
+    _require_prefix("EPC URN", urn, prefix)
     return prefix + reference
 
 
@@ -349,13 +391,13 @@ _URN: dict[str, tuple[int, Callable[..., list[tuple[str, str]]]]] = {
     "gsrnp": (2, lambda u, c, r: [("8017", _urn_appended(u, c, r, 17))]),
     "ginc": (2, lambda u, c, r: [("401", _urn_asset(u, c, r))]),
     "gsin": (2, lambda u, c, r: [("402", _urn_appended(u, c, r, 16))]),
-    "cpi": (3, lambda u, c, r, s: [("8010", _urn_asset(u, c, r)), ("8011", s)]),
+    "cpi": (3, lambda u, c, r, s: [("8010", _urn_asset(u, c, unquote(r))), ("8011", s)]),
 }
 _WHOLE_FROM_URN = frozenset({"00", "01", "402", "414", "417", "8006", "8017", "8018"})
 """Keys that are right by construction, check digit included; the others end in text that still is to be checked."""
 _FOREIGN_SCHEMES = ("gid", "usdod", "adi", "bic", "imovn")
 _EPC_URN = re.compile(r"urn:epc:(id|class|idpat):([a-z]+):(.+)")
-_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def _urn_key(uri: str) -> Key:
@@ -366,15 +408,17 @@ def _urn_key(uri: str) -> Key:
     if scheme in _FOREIGN_SCHEMES:
         return Key(uri)
     if scheme not in _URN or (form == "class") != (scheme == "lgtin"):
-        raise UnreadableCode("EPC URN", uri, f"there is no scheme {form}:{scheme}", uri.find(scheme))
+        raise UnreadableCode("EPC URN", uri, f"there is no scheme {form}:{scheme}", match.start(2))
     count, pairs_of = _URN[scheme]
     parts = rest.split(".", count - 1)
     if len(parts) != count:
         raise UnreadableCode("EPC URN", uri, f"{scheme} has {count} parts separated by dots, here are {len(parts)}")
+    if wrong := _BAD_PERCENT.search(uri):
+        raise UnreadableCode("EPC URN", uri, "% is not followed by two hexadecimal digits", wrong.start())
     if form == "idpat":
         return _pattern_key(uri, parts, pairs_of)
-    if _PERCENT.search(parts[-1]):
-        raise UnreadableCode("EPC URN", uri, "% is not followed by two hexadecimal digits", uri.rfind("%"))
+    if not parts[-1] and scheme != "pgln":
+        raise UnreadableCode("EPC URN", uri, "its last part is empty", len(uri) - 1)
     parts[-1] = unquote(parts[-1])
     (ai, value), *qualifiers = pairs_of(uri, *parts)
     if ai not in _WHOLE_FROM_URN:
@@ -383,10 +427,15 @@ def _urn_key(uri: str) -> Key:
 
 
 def _pattern_key(uri: str, parts: list[str], pairs_of: Callable[..., list[tuple[str, str]]]) -> Key:
-    """A pattern that leaves only the serial open names the class; any wider pattern stays as it is."""
+    """A pattern that leaves only the serial open names the class; any wider pattern stays as it is (TDS 2.0, 8)."""
     if parts[-1] != "*":
         raise UnreadableCode("EPC pattern URN", uri, "its last part is not *", uri.rfind(".") + 1)
-    if "*" in parts[:-1]:
+    if parts[0] != "*":
+        _require_prefix("EPC pattern URN", uri, parts[0])
+    first = parts.index("*")
+    if parts[first:] != ["*"] * (len(parts) - first):
+        raise UnreadableCode("EPC pattern URN", uri, "after * every part is *", _body_start(uri))
+    if first < len(parts) - 1 or len(parts) == 2:
         return Key(uri)
     ai, value = pairs_of(uri, *parts[:-1], "")[0]
     return _digital_link_key([(ai, value)])
@@ -413,7 +462,8 @@ def _plain_key(uri: str) -> Key | None:
 def canonical_key(uri: str) -> Key:
     """The one text under which whatever `uri` names is looked up.
 
-    `UnreadableCode` for a malformed EPC URN or a malformed link at id.gs1.org. A link at another domain is
+    `UnreadableCode` for a malformed EPC URN or a malformed link at id.gs1.org. "urn" and "epc" are the same in
+    capitals (RFC 8141, 3.1). A link at another domain is
     a Digital Link where its path parses as one, and otherwise just a URI.
 
     >>> canonical_key("urn:epc:id:sgtin:0614141.107346.2018")
@@ -427,23 +477,25 @@ def canonical_key(uri: str) -> Key:
         return plain
     if len(uri) > URI_LENGTH_MAX:
         raise UnreadableCode("identifier", uri, f"it is longer than {URI_LENGTH_MAX} characters", URI_LENGTH_MAX)
-    if uri.startswith("urn:epc:"):
-        return _urn_key(uri)
+    if uri[:8].lower() == "urn:epc:":
+        return _urn_key(uri[:8].lower() + uri[8:])
     link = _DIGITAL_LINK.match(uri)
     if link is None:
         return Key(uri)
     ours = link[1].lower() == _GS1_DOMAIN
     try:
+        if wrong := _BAD_PERCENT.search(link[2]):
+            reason = "% is not followed by two hexadecimal digits"
+            raise UnreadableCode("GS1 Digital Link", uri, reason, link.start(2) + wrong.start())
         pairs = _digital_link_pairs(link[2])
         if pairs is not None:
             return _digital_link_key(pairs)
+        reason = "its path does not end in a primary key such as /01/, /00/ or /414/ and qualifiers of that key"
+        raise UnreadableCode("GS1 Digital Link", uri, reason)
     except UnreadableCode:
         if ours:
             raise
         return Key(uri)
-    if ours:
-        raise UnreadableCode("GS1 Digital Link", uri, "its path holds no primary key such as /01/, /00/ or /414/")
-    return Key(uri)
 
 
 _BRACKETED = re.compile(r"\((\d{2,4})\)([^(]+)")
@@ -458,6 +510,10 @@ def parse_element_string(text: str) -> Key:
     pairs = _BRACKETED.findall(text)
     if not pairs or "".join(f"({ai}){value}" for ai, value in pairs) != text:
         raise UnreadableCode("GS1 element string", text, "it is not made of (AI)value pairs", 0)
+    pairs = [*dict.fromkeys(pairs)]
+    twice = {ai for i, (ai, _) in enumerate(pairs) if ai in dict(pairs[:i])}
+    if twice:
+        raise UnreadableCode("GS1 element string", text, f"({min(twice)}) stands in it with two values")
     primary = [pair for pair in pairs if pair[0] in _PRIMARY]
     if len(primary) != 1:
         raise UnreadableCode("GS1 element string", text, f"it holds {len(primary)} primary keys, not one")
@@ -469,6 +525,7 @@ def identifies_goods_closely(key: str) -> bool:
 
     A GTIN without lot or serial says what a thing is, not which: following it would join unrelated goods.
     """
-    if key.startswith("01/"):
+    ai = key.partition("/")[0]
+    if ai in ("01", "8006", "8010"):
         return key.count("/") > 1
-    return not (key.startswith("urn:epc:idpat:") or (key.startswith("8003/") and len(key) == 19))
+    return not (key.startswith("urn:epc:idpat:") or ai == "8013" or (ai == "8003" and len(key) == 19))

@@ -1,8 +1,8 @@
 """The key folder: the signing key, and the last checkpoint that it signed.
 
 Both lie outside the database, so that whoever holds the database alone can neither sign nor roll the log back
-unnoticed. The folder is 0700, its files 0600; files are replaced whole (written beside, flushed, renamed, the folder
-flushed), never edited.
+unnoticed. The folder is made 0700, its files 0600; files are replaced whole (written beside, flushed, renamed, the
+folder flushed), never edited, and by one process at a time.
 
     signing.key   the private key, in the form that Go's note package reads
     vkey          the public key, to give to verifiers
@@ -11,7 +11,10 @@ flushed), never edited.
 """
 
 import base64
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,28 +34,39 @@ class KeyFolder:
 
     def signer(self, origin: str) -> Signer:
         """The signing key, made at the first call; `Misconfigured` if it is damaged, open to others or foreign."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = self.path / "signing.key"
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _alone(self.path):
+                return self._signer(origin)
+        except OSError as error:
+            raise Misconfigured(f"the key folder {self.path} cannot be used: {error}") from error
+
+    def _signer(self, origin: str) -> Signer:
+        file, vkey = self.path / "signing.key", self.path / "vkey"
+        if self.path.stat().st_mode & 0o022:
+            raise Misconfigured(f"others can write to {self.path}; run: chmod 700 {self.path}")
         if not file.exists():
             if self.last_note() is not None:
                 raise Misconfigured(f"{file} is gone, but a checkpoint was signed with it; bring the key back")
             self._write_key(Signer(origin, Ed25519PrivateKey.generate()))
         if file.stat().st_mode & 0o077:
             raise Misconfigured(f"{file} can be read by others; run: chmod 600 {file}")
-        signer = _parse_signer(file.read_text())
+        signer = _parse_signer(file.read_bytes())
         if signer.name != origin:
             raise Misconfigured(f"{file} signs for {signer.name}, but SUYUAN_ORIGIN is {origin}")
+        if not vkey.exists() or vkey.read_bytes() != _line(signer.verifier).encode():
+            _write_durably(vkey, _line(signer.verifier))  # a replacement was cut off between the two files
         return signer
 
     def verifiers(self) -> list[Verifier]:
         """Public keys of this log: the present one, then those retired."""
         files = [self.path / "vkey", *sorted(self.path.glob("retired/*/vkey"))]
-        return [Verifier.parse(file.read_text()) for file in files if file.exists()]
+        return [_read_vkey(file) for file in files if file.exists()]
 
     def last_note(self) -> str | None:
         """The last checkpoint signed with the present key, as it was signed, or None."""
         try:
-            return (self.path / "checkpoint").read_text()
+            return (self.path / "checkpoint").read_text(errors="replace")
         except FileNotFoundError:
             return None
 
@@ -68,18 +82,20 @@ class KeyFolder:
 
     def keep_note(self, note: str) -> None:
         """Make `note` the last checkpoint signed. It is on disk when this returns."""
-        _write_durably(self.path / "checkpoint", note)
+        with _alone(self.path):
+            _write_durably(self.path / "checkpoint", note)
 
     def replace(self, signer: Signer) -> Signer:
         """Retire `signer` for good, with its last checkpoint, and make a new key for the same log."""
         folder = self.path / "retired" / signer.verifier.key_id.hex()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_durably(folder / "vkey", f"{signer.verifier}\n")
-        if (note := self.last_note()) is not None:
-            _write_durably(folder / "checkpoint", note)
-        successor = Signer(signer.name, Ed25519PrivateKey.generate())
-        self._write_key(successor)
-        (self.path / "checkpoint").unlink(missing_ok=True)
+        with _alone(self.path):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write_durably(folder / "vkey", _line(signer.verifier))
+            if (note := self.last_note()) is not None:
+                _write_durably(folder / "checkpoint", note)
+            successor = Signer(signer.name, Ed25519PrivateKey.generate())
+            self._write_key(successor)
+            (self.path / "checkpoint").unlink(missing_ok=True)
         return successor
 
     def retired_note(self, signer: Signer) -> str | None:
@@ -92,12 +108,23 @@ class KeyFolder:
     def _write_key(self, signer: Signer) -> None:
         seed = base64.b64encode(b"\x01" + signer.key.private_bytes_raw()).decode()
         key_id = signer.verifier.key_id.hex()
-        _write_durably(self.path / "vkey", f"{signer.verifier}\n")
+        _write_durably(self.path / "vkey", _line(signer.verifier))
         _write_durably(self.path / "signing.key", f"{_HEADER}{signer.name}+{key_id}+{seed}\n")
 
 
-def _parse_signer(text: str) -> Signer:
-    name, _, rest = text.strip().removeprefix(_HEADER).partition("+")
+def _line(verifier: Verifier) -> str:
+    return f"{verifier}\n"
+
+
+def _read_vkey(file: Path) -> Verifier:
+    try:
+        return Verifier.parse(file.read_text())
+    except ValueError as error:
+        raise Misconfigured(f"{file} is damaged: {error}") from error
+
+
+def _parse_signer(written: bytes) -> Signer:
+    name, _, rest = written.decode("utf-8", "replace").strip().removeprefix(_HEADER).partition("+")
     key_id, _, encoded = rest.partition("+")
     try:
         data = base64.b64decode(encoded, validate=True)
@@ -113,13 +140,28 @@ def _write_durably(path: Path, text: str) -> None:
     beside = path.with_name(f".{path.name}.new")
     file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
+        os.fchmod(file, 0o600)
         os.write(file, text.encode())
         os.fsync(file)
     finally:
         os.close(file)
     beside.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
+    with _opened(path.parent) as folder:
         os.fsync(folder)
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield file
     finally:
-        os.close(folder)
+        os.close(file)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps other processes from writing: of two that find no key, one makes it and the other takes it."""
+    with _opened(folder) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

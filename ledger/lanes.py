@@ -99,7 +99,9 @@ class _Lane:
         while (batch := self._gather()) is not None:
             with self._lock:
                 self._entries -= sum(len(waiting.request.drafts) for waiting in batch)
-            self._record(batch)
+            # Whoever gave up meanwhile is left out; from here on nobody can.
+            if batch := [waiting for waiting in batch if waiting.answer.set_running_or_notify_cancel()]:
+                self._record(batch)
 
     def _gather(self) -> list[_Waiting] | None:
         """What waits, up to a batch's size; blocks while nothing does; None at the end."""

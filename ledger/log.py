@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 
 from ledger.codes import node_text
 from ledger.entries import hash_of
-from ledger.errors import LedgerDamaged, LogRolledBack, NotRecorded
+from ledger.errors import LedgerDamaged, LogRolledBack, Misconfigured, NotRecorded
 from ledger.keys import KeyFolder
 from ledger.merkle import HASH_BYTES, TILE_WIDTH, Edge, ReadTile, consistency_proof, inclusion_proof, leaf_hash, root
 from ledger.notes import Checkpoint, Signer, format_proof, sign_note
@@ -32,6 +32,7 @@ class Integrator:
         self._edge = _load_edge(connection)
         self.published = _published_size(connection)
         self._require_extends_outside()
+        require_present_key(keys, signer)
 
     def _require_extends_outside(self) -> None:
         """`LogRolledBack` unless the log extends the last checkpoint that was signed."""
@@ -44,8 +45,11 @@ class Integrator:
                 )
             return
         size = self._edge.size
-        if size >= outside.size and root(outside.size, _tile_reader(self._connection)) == outside.root:
-            return
+        try:
+            if size >= outside.size and root(outside.size, _tile_reader(self._connection)) == outside.root:
+                return
+        except ValueError as error:
+            raise LedgerDamaged(f"the tiles of the log do not hold together ({error}); run: suyuan audit") from error
         was = "shorter than" if size < outside.size else "other than"
         raise LogRolledBack(
             f"the log is {was} what was signed last ({outside.size} entries; there are {size} now); was an old back-up "
@@ -87,14 +91,21 @@ class Integrator:
     def _sign(self) -> None:
         signed = Checkpoint(self._signer.name, self._edge.size, self._edge.root())
         note = sign_note(signed.text, self._signer)
-        self._keys.keep_note(note)
-        # The point of no return: from here on the log must extend this checkpoint for ever.
         with self._connection.transaction():
+            # Inserted first: whoever lost the connection, and with it the lead, gets no further.
             self._connection.execute(
                 "INSERT INTO checkpoint (size, root, note) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
                 [signed.size, signed.root, note],
             )
+            self._keys.keep_note(note)
+            # The point of no return: from here on the log must extend this checkpoint for ever. The commit publishes.
         self.published = signed.size
+
+
+def require_present_key(keys: KeyFolder, signer: Signer) -> None:
+    """`Misconfigured` if the key was replaced since `signer` was read: a retired key signs nothing more."""
+    if keys.signer(signer.name).verifier != signer.verifier:
+        raise Misconfigured("the signing key was replaced after this process read it; start it again")
 
 
 def begin_anew(connection: psycopg.Connection, keys: KeyFolder, signer: Signer) -> None:
@@ -216,6 +227,8 @@ def bundle_bytes(connection: Connection, n: int, width: int) -> bytes:
     if not 0 < width <= TILE_WIDTH or n * TILE_WIDTH + width > latest(connection).size:
         raise NotRecorded("no checkpoint published so far has this bundle")
     hashes = _hashes_at(connection, n * TILE_WIDTH, width)
+    if len(hashes) != width:
+        raise LedgerDamaged(f"entries of bundle {n} are gone; run: suyuan audit")
     return b"".join(HASH_BYTES.to_bytes(2, "big") + hash_ for hash_ in hashes)
 
 
@@ -269,7 +282,10 @@ def prove_inclusion(connection: Connection, node: int, seq: int, size: int | Non
     under = latest(connection) if size is None else _published(connection, size)
     if index >= under.size:
         raise NotRecorded(f"the entry {node_text(node)}/{seq} is not under the checkpoint of {under.size} entries")
-    data = connection.execute(select(entry.c.data).where(entry.c.node == node, entry.c.seq == seq)).scalar_one()
+    question = select(entry.c.data).where(entry.c.node == node, entry.c.seq == seq)
+    data = connection.execute(question).scalar_one_or_none()
+    if data is None:
+        raise LedgerDamaged(f"the entry {node_text(node)}/{seq} is in the log, but gone; run: suyuan audit")
     path = inclusion_proof(index, under.size, read_tiles(connection))
     return Inclusion(index, under.size, path, leaf_hash(hash_of(bytes(data))), under.note)
 

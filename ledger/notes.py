@@ -22,6 +22,7 @@ from ledger.merkle import HASH_BYTES, ProofInvalid, leaf_hash, verify_inclusion
 _ED25519 = b"\x01"
 _SIGNATURES_MAX = 100
 _NOTE_BYTES_MAX = 1_000_000
+_NOT_IN_NOTES = re.compile(r"[\x00-\x09\x0b-\x1f\ud800-\udfff]")
 _LINE = re.compile(r"\u2014 ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
 
 
@@ -30,16 +31,20 @@ class NoteInvalid(ValueError):
 
 
 def _key_name(name: str) -> str:
-    if not name or "+" in name or any(c.isspace() or ord(c) < 0x20 for c in name):
+    if not name or "+" in name or any(c.isspace() for c in name) or _NOT_IN_NOTES.search(name):
         raise NoteInvalid(f"{name!r} is no key name: it is empty or holds a space or +")
     return name
 
 
 def _b64(text: str) -> bytes:
+    """RFC 4648, 4, and only the one spelling of a value (3.5): else a changed character could go unnoticed."""
     try:
-        return base64.b64decode(text, validate=True)
+        data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise NoteInvalid(f"{text[:80]!r} is not base64") from None
+    if base64.b64encode(data).decode() != text:
+        raise NoteInvalid(f"{text[:80]!r} is not the one base64 spelling of its bytes")
+    return data
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class Signer:
 
 def sign_note(text: str, signer: Signer) -> str:
     """`text` as a signed note with one signature. The text must end with a newline."""
-    if not text.endswith("\n") or any(ord(c) < 0x20 and c != "\n" for c in text):
+    if not text.endswith("\n") or _NOT_IN_NOTES.search(text):
         raise NoteInvalid("a note's text ends with a newline and holds no other control characters")
     signature = signer.verifier.key_id + signer.key.sign(text.encode())
     return f"{text}\n\u2014 {signer.name} {base64.b64encode(signature).decode()}\n"
@@ -104,12 +109,14 @@ def open_note(note: str, verifiers: Iterable[Verifier]) -> str:
     Signatures of unknown keys are ignored; a known key whose signature is bad makes the whole note bad.
     """
     known = {(v.name, v.key_id): v for v in verifiers}
+    if len(note.encode(errors="replace")) > _NOTE_BYTES_MAX:
+        raise NoteInvalid(f"the note has more than {_NOTE_BYTES_MAX} bytes")
     text, separator, tail = note.rpartition("\n\n")
     text += "\n"
-    if len(note) > _NOTE_BYTES_MAX or not separator or not tail.endswith("\n"):
+    if not separator or not tail.endswith("\n"):
         raise NoteInvalid("this is no signed note: text, an empty line, signature lines")
-    if any(ord(c) < 0x20 and c != "\n" for c in note):
-        raise NoteInvalid("the note holds a control character")
+    if _NOT_IN_NOTES.search(note):
+        raise NoteInvalid("the note holds a control character or half of a surrogate pair")
     lines = tail[:-1].split("\n")
     if len(lines) > _SIGNATURES_MAX:
         raise NoteInvalid(f"the note has more than {_SIGNATURES_MAX} signatures")
@@ -190,7 +197,7 @@ def verify_proof(proof_file: str, entry: bytes, verifiers: Iterable[Verifier]) -
     if not separator or lines[0] != _PROOF_HEADER:
         raise NoteInvalid(f"this is no proof file: it does not begin with {_PROOF_HEADER}")
     if len(lines) > 1 and lines[1].startswith("extra "):
-        del lines[1]
+        _b64(lines.pop(1)[6:])  # nobody's word: it only has to be base64
     if len(lines) < 2 or not lines[1].startswith("index ") or not _SIZE.fullmatch(lines[1][6:]):
         raise NoteInvalid("the proof file names no index")
     checkpoint = open_checkpoint(note, verifiers)
@@ -201,6 +208,10 @@ def verify_proof(proof_file: str, entry: bytes, verifiers: Iterable[Verifier]) -
 
 
 _RECEIPT_FORM = "suyuan receipt v1"
+_RECEIPT_LINE = re.compile(
+    r"([0-9]{9}) ([1-9][0-9]{0,17}) ([0-9a-f]{64})"
+    r" ([0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z)"
+)
 
 
 class Recorded(NamedTuple):
@@ -222,14 +233,15 @@ def format_receipt(origin: str, recorded: Iterable[Recorded], signer: Signer) ->
 
 def open_receipt(note: str, verifiers: Iterable[Verifier]) -> list[Recorded]:
     """The entries that a receipt vouches for; `NoteInvalid` if it is none or no known key signed it."""
-    form, _origin, *lines = open_note(note, verifiers).split("\n")[:-1]
-    if form != _RECEIPT_FORM:
-        raise NoteInvalid("this is no receipt")
-    try:
-        rows = [line.split(" ") for line in lines]
-        return [Recorded(int(node), int(seq), bytes.fromhex(digest), at) for node, seq, digest, at in rows]
-    except ValueError:
-        raise NoteInvalid("the receipt's lines are not node, sequence, hash and time") from None
+    verifiers = list(verifiers)
+    form, *lines = open_note(note, verifiers).split("\n")[:-1]
+    if form != _RECEIPT_FORM or not lines or lines[0] not in {v.name for v in verifiers}:
+        raise NoteInvalid("this is no receipt of a log whose key is known")
+    found = [_RECEIPT_LINE.fullmatch(line) for line in lines[1:]]
+    rows = [line.groups() for line in found if line is not None]
+    if not rows or len(rows) < len(found):
+        raise NoteInvalid("the receipt's lines are not node, sequence, hash and time")
+    return [Recorded(int(node), int(seq), bytes.fromhex(digest), at) for node, seq, digest, at in rows]
 
 
 __all__ = [

@@ -10,7 +10,7 @@ from ledger.codes import NodeCode, node_text
 from ledger.disclosure import whole
 from ledger.documents import read_json
 from ledger.drafts import id_key
-from ledger.entries import Entry, decode
+from ledger.entries import Entry, Kind, decode
 from ledger.errors import NotRecorded
 from ledger.tables import entry, event_id
 
@@ -45,14 +45,15 @@ def entries_of_event(connection: Connection, name: str, actor: Actor) -> list[Re
     """The event with this id and its error declarations, oldest first; `NotRecorded` if the actor may see none."""
     found = connection.execute(select(event_id.c.node, event_id.c.seq).where(event_id.c.id == id_key(name))).all()
     places = [(row.node, row.seq) for row in found if actor.may_see(row.node)]
-    if not places:
-        raise NotRecorded(f"there is no event {name} among those that you may see")
     question = (
         select(entry.c.data, entry.c.salt, entry.c.sealed)
-        .where(tuple_(entry.c.node, entry.c.seq).in_(places))
+        .where(tuple_(entry.c.node, entry.c.seq).in_(places), entry.c.kind == Kind.EVENT)  # ticks have names too
         .order_by(entry.c.record_time, entry.c.node, entry.c.seq)
     )
-    return [_read(row) for row in connection.execute(question)]
+    events = [_read(row) for row in connection.execute(question)]
+    if not events:
+        raise NotRecorded(f"there is no event {name} among those that you may see")
+    return events
 
 
 def _read(row: Row[Any, Any, Any]) -> ReadEntry:

@@ -32,7 +32,8 @@ OPERATOR = Actor("operator", Role.ADMIN, frozenset(), IMPORT)
 """Whoever runs `suyuan` on the machine itself; the operating system decided who may."""
 LOCATIONS_MAX = 100
 NODES_MAX = 1_000
-_LABEL = re.compile(r"[^\x00-\x1f]{1,200}")
+_LABEL = re.compile("[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
+_LOCATION = re.compile("(414/|[A-Za-z][A-Za-z0-9+.-]*:)[^\\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
 def _change(table: str, row: Json, actor: str) -> Request:
@@ -109,6 +110,10 @@ def change_node(
 
 
 def _locations(uris: Iterable[str]) -> tuple[Key, ...]:
+    uris = list(uris)
+    for uri in uris:
+        if not _LOCATION.fullmatch(uri) or uri.startswith(NODE_URN):
+            raise UnreadableCode("location", uri, "give a read point as URI, such as https://id.gs1.org/414/…")
     keys = tuple(dict.fromkeys(canonical_key(uri) for uri in uris))
     if len(keys) > LOCATIONS_MAX:
         raise Conflict(f"a node has at most {LOCATIONS_MAX} locations")
@@ -138,6 +143,7 @@ def first_nodes(connection: Connection) -> list[Request]:
 
 # --- credentials ----------------------------------------------------------------------------------
 
+_CODE = re.compile(r"[a-z2-7]{10}")
 _KEY = re.compile(r"sy_([a-z2-7]{10})_([A-Za-z0-9_\-]{43})")
 DAYS_MAX = 3650
 
@@ -187,6 +193,8 @@ def credentials(connection: Connection, after: str = "", limit: int = 1000) -> l
 
 def get_credential(connection: Connection, code: str) -> Credential:
     """The credential `code`; `NotRecorded` if there is none."""
+    if not _CODE.fullmatch(code):
+        raise NotRecorded(f"there is no credential {code!r}")
     row = connection.execute(select(credential_table).where(credential_table.c.credential == code)).one_or_none()
     if row is None:
         raise NotRecorded(f"there is no credential {code!r}")
@@ -207,6 +215,8 @@ def issue(
         raise Conflict(f"a credential is bound to at most {NODES_MAX} nodes")
     if not bound and role not in (Role.ADMIN, Role.REGULATOR, Role.SUBSCRIBER):
         raise Conflict(f"a credential of the role {role} is bound to at least one node")
+    if CITY in bound:
+        raise Conflict(f"the city's own chain {node_text(CITY)} is nobody's node")
     for code in bound:
         get_node(connection, code)
     name = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(10))

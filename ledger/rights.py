@@ -12,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from psycopg import sql
 
 from ledger.database import Database
@@ -19,6 +20,7 @@ from ledger.errors import Misconfigured
 from ledger.tables import APPEND_ONLY, POSITIONS, REGISTRY, capture_job
 
 ERASER = "suyuan_eraser"
+MIGRATION_LOCK = 0x534D
 
 
 def _alembic() -> Config:
@@ -41,36 +43,42 @@ def require_current(database: Database) -> None:
 
 
 def migrate(database: Database) -> None:
-    """Bring the schema up to this release and set the rights. Doing it again changes nothing."""
+    """Bring the schema up to this release and set the rights, in one transaction. Doing it again changes nothing.
+
+    Processes that do it at once wait for each other.
+    """
+    application = psycopg.conninfo.conninfo_to_dict(database.url).get("user")
+    if not isinstance(application, str):
+        raise Misconfigured("SUYUAN_DATABASE_URL names no user")
     with database.as_owner() as connection:
         engine = sqlalchemy.create_engine(
             "postgresql+psycopg://", creator=lambda: connection, poolclass=sqlalchemy.StaticPool
         )
         config = _alembic()
         with engine.begin() as bound:
+            connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", [MIGRATION_LOCK])
             config.attributes["connection"] = bound
-            command.upgrade(config, "head")
-        application = psycopg.conninfo.conninfo_to_dict(database.url).get("user")
-        if not isinstance(application, str):
-            raise Misconfigured("SUYUAN_DATABASE_URL names no user")
-        _make_eraser(connection)
-        _set_rights(connection, application)
-        connection.commit()
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise Misconfigured(f"the database has a schema that this release does not know: {error}") from error
+            _make_eraser(connection)
+            _set_rights(connection, application)
 
 
 def _make_eraser(connection: psycopg.Connection) -> None:
     exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [ERASER]).fetchone()
-    if exists is None:
-        try:
+    try:
+        if exists is None:
             connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(ERASER)))
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise Misconfigured(
-                f"the owner may not create roles; let an administrator run: CREATE ROLE {ERASER} NOLOGIN; "
-                f"GRANT {ERASER} TO <owner>"
-            ) from error
-    member = connection.execute("SELECT pg_has_role(%s, 'SET')", [ERASER]).fetchone()
-    if member != (True,):
-        connection.execute(sql.SQL("GRANT {} TO CURRENT_USER WITH SET TRUE").format(sql.Identifier(ERASER)))
+        member = connection.execute("SELECT pg_has_role(%s, 'SET')", [ERASER]).fetchone()
+        if member != (True,):
+            connection.execute(sql.SQL("GRANT {} TO CURRENT_USER WITH SET TRUE").format(sql.Identifier(ERASER)))
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Misconfigured(
+            f"the owner may not create or grant the role {ERASER}; let an administrator run: "
+            f"{'' if exists else f'CREATE ROLE {ERASER} NOLOGIN; '}GRANT {ERASER} TO <owner>"
+        ) from error
 
 
 def _set_rights(connection: psycopg.Connection, application: str) -> None:

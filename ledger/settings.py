@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
 from ledger.errors import Misconfigured
 
 NAMES: dict[str, str] = {
@@ -40,16 +43,16 @@ class Settings:
         unknown = [name for name in env if name.startswith("SUYUAN_") and name not in NAMES and name != SHARED_DATA]
         if unknown:
             raise Misconfigured(f"{unknown[0]} is no setting; the settings are {', '.join(NAMES)}")
-        data = Path(env.get("SUYUAN_DATA") or default_data()).expanduser().absolute()
+        data = _folder("SUYUAN_DATA", env.get("SUYUAN_DATA") or default_data())
         url, owner = env.get("SUYUAN_DATABASE_URL"), env.get("SUYUAN_OWNER_DATABASE_URL")
         for name, value in (("SUYUAN_DATABASE_URL", url), ("SUYUAN_OWNER_DATABASE_URL", owner)):
-            if value and not value.startswith(("postgresql://", "postgres://")):
-                raise Misconfigured(f"{name} must begin with postgresql://")
+            if value and not _is_url(value):
+                raise Misconfigured(f"{name} must be a URL: postgresql://user:password@host:port/database")
         if owner and not url:
             raise Misconfigured("SUYUAN_OWNER_DATABASE_URL is set without SUYUAN_DATABASE_URL")
         return cls(
             data=data,
-            keys=Path(env.get("SUYUAN_KEYS") or data / "keys").expanduser().absolute(),
+            keys=_folder("SUYUAN_KEYS", env.get("SUYUAN_KEYS") or str(data / "keys")),
             database_url=url or None,
             owner_database_url=owner or None,
             origin=_origin(env.get("SUYUAN_ORIGIN") or "suyuan.example/log"),
@@ -64,6 +67,21 @@ SHARED_DATA = "SUYUAN_SHARED_DATA"
 def default_data() -> str:
     """/var/lib/suyuan for root, so that the server's ordinary user can reach it; the user's own folder otherwise."""
     return "/var/lib/suyuan" if os.geteuid() == 0 else "~/.local/share/suyuan"
+
+
+def _folder(name: str, value: str) -> Path:
+    try:
+        return Path(value).expanduser().absolute()
+    except (RuntimeError, FileNotFoundError):
+        raise Misconfigured(f"{name} is {value!r}, which leads nowhere; give the whole path") from None
+
+
+def _is_url(value: str) -> bool:
+    """Whether libpq can read it. What libpq would say is not passed on: it repeats the password."""
+    try:
+        return value.startswith(("postgresql://", "postgres://")) and bool(conninfo_to_dict(value))
+    except ProgrammingError:
+        return False
 
 
 def _origin(value: str) -> str:

@@ -10,6 +10,9 @@ Source: CBV 2.0 (GS1, June 2022), sections 7 and 8. Words only; nothing of GS1's
 from dataclasses import dataclass
 
 _CBV_ELSEWHERE = ("urn:epcglobal:cbv", "http://ns.gs1.org/cbv/", "https://ns.gs1.org/cbv/")
+_CBV_BASES = ("https://ref.gs1.org/cbv/", "cbv:")
+_CBV_LISTS = ("BizStep-", "Disp-", "BTT-", "SDT-", "ER-", "Comp-")
+_CBV_MEMBERS = tuple(base + member for base in _CBV_BASES for member in _CBV_LISTS)
 _VOC_ELSEWHERE = tuple(f"{scheme}://{host}/voc/" for scheme in ("http", "https") for host in ("gs1.org", "www.gs1.org"))
 
 
@@ -34,8 +37,9 @@ class Vocabulary:
             if value.startswith(prefix):
                 if (word := value[len(prefix) :]) in self.words:
                     return word
-                if self.closed:
-                    raise ValueError(f"{value!r} is not a {self.name} of CBV 2.0")
+                break
+        if self.closed and value.startswith(_CBV_MEMBERS):
+            raise ValueError(f"{value!r} is not a {self.name} of CBV 2.0")
         if ":" not in value:
             raise ValueError(f"{value!r} is not a {self.name} of CBV 2.0; a value of your own must be a URI")
         if value.startswith(self.refused):
@@ -44,7 +48,7 @@ class Vocabulary:
 
 
 def _cbv(name: str, *members: str, words: str) -> Vocabulary:
-    prefixes = [f"{base}{member}" for member in members for base in ("https://ref.gs1.org/cbv/", "cbv:")]
+    prefixes = [f"{base}{member}" for member in members for base in _CBV_BASES]
     return Vocabulary(name, tuple(prefixes), _CBV_ELSEWHERE, True, frozenset(words.split()))
 
 

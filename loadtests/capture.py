@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from api.app import tune_memory
+from api.app import tune_runtime
 from api.ledger import now
 from ledger import append, rows
 from ledger.capture import ErrorBehaviour, requests_of
@@ -58,7 +58,7 @@ def _region(part: int) -> str:
 def _ours(url: str, seed: int, part: int, ready: Barrier) -> None:
     """One process: documents in, places out."""
     database = Database(url)
-    tune_memory()
+    tune_runtime()
     given = documents(seed, part)
     lanes = Lanes(database, 1, now)
     with database.read() as connection:

@@ -4,15 +4,17 @@ Pure functions of `ledger.trace.Graph`. Each event names the entry that proves i
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
-from rich.markup import escape
+from rich.text import Text
 from rich.tree import Tree
 
 from ledger.codes import node_text
 from ledger.entries import time_text
+from ledger.identifiers import Key
 from ledger.index import Action, Mention, Role
-from ledger.trace import Direction, Graph, Item, OpenEnd, Reason, Step
+from ledger.trace import Direction, Graph, OpenEnd, Reason, Step
 
 Json = dict[str, Any]
 
@@ -54,7 +56,11 @@ def to_json(graph: Graph) -> Json:
 
 
 def _in_time(graph: Graph) -> list[Step]:
-    return sorted(graph.steps.values(), key=lambda step: (step.time, step.place))
+    return sorted(graph.steps.values(), key=_when)
+
+
+def _when(step: Step) -> tuple[datetime, tuple[int, int]]:
+    return step.time, step.place
 
 
 def _step_json(step: Step) -> Json:
@@ -98,11 +104,13 @@ def _parties(event: Json) -> Iterator[Json]:
 
 
 def to_tree(graph: Graph) -> Tree:
-    """Upstream above, downstream below; each event with its entry, open ends marked."""
+    """Upstream above, downstream below; each event with its entry, open ends marked. Codes stand as they are."""
     ends: dict[str, list[OpenEnd]] = {}
     for end in graph.open_ends:
         ends.setdefault(end.item, []).append(end)
-    tree = Tree(f"[bold]{escape(graph.start)}[/bold]  {len(graph.steps)} 事件 events, {len(graph.items)} 物品 items")
+    amounts = {place: _amounts(step) for place, step in graph.steps.items()}
+    counts = f"  {len(graph.steps)} 事件 events, {len(graph.items)} 物品 items"
+    tree = Tree(Text.assemble((graph.start, "bold"), counts))
     for title, side, direction in (
         ("来源 where it came from", -1, Direction.BACKWARD),
         ("本身 the code asked for", 0, None),
@@ -111,30 +119,37 @@ def to_tree(graph: Graph) -> Tree:
         found = (item for item in graph.items.values() if (item.level > 0) - (item.level < 0) == side)
         items = sorted(found, key=lambda item: (abs(item.level), item.key))
         if items:
-            branch = tree.add(f"[cyan]{title}[/cyan]")
+            branch = tree.add(Text(title, "cyan"))
             for item in items:
-                _item(branch, item, graph, [e for e in ends.get(item.key, ()) if direction in (None, e.direction)])
+                node = branch.add(
+                    Text.assemble((item.key, "bold"), (f"  {item.level:+d}" if item.level else "", "dim"))
+                )
+                for step in sorted((graph.steps[place] for place in item.steps), key=_when):
+                    node.add(_step_line(step, amounts[step.place].get(item.key, "")))
+                for end in ends.get(item.key, ()):
+                    if direction in (None, end.direction):
+                        node.add(Text(f"… {REASON_TEXT[end.reason]}", "yellow"))
+    if not graph.items:
+        for step in _in_time(graph):
+            tree.add(_step_line(step, ""))
     if graph.cut:
-        tree.add("[red]未完 the trace was cut at its limit; ask from an item at its end[/red]")
+        tree.add(Text("未完 the trace was cut at its limit; ask from an item at its end", "red"))
     return tree
 
 
-def _item(branch: Tree, item: Item, graph: Graph, ends: list[OpenEnd]) -> None:
-    node = branch.add(
-        f"[bold]{escape(item.key)}[/bold]  [dim]{item.level:+d}[/dim]" if item.level else escape(item.key)
-    )
-    for step in sorted((graph.steps[place] for place in item.steps), key=lambda step: (step.time, step.place)):
-        node.add(_step_line(step, item))
-    for end in ends:
-        node.add(f"[yellow]… {REASON_TEXT[end.reason]}[/yellow]")
+def _amounts(step: Step) -> dict[Key, str]:
+    """The first quantity that the event gives of each item."""
+    found: dict[Key, str] = {}
+    for mention in step.mentions:
+        if mention.quantity is not None:
+            found.setdefault(mention.key, f" {mention.quantity} {mention.uom or ''}".rstrip())
+    return found
 
 
-def _step_line(step: Step, item: Item) -> str:
+def _step_line(step: Step, amount: str) -> Text:
     event = step.event
     what = event.get("bizStep") or event["type"]
     action = "" if step.action is Action.NONE else f" {step.action.name}"
     place = (event.get("readPoint") or event.get("bizLocation") or {"id": ""})["id"]
-    amounts = [f" {m.quantity} {m.uom or ''}".rstrip() for m in step.mentions if m.key == item.key and m.quantity]
-    error = " [red]已更正 declared in error[/red]" if step.in_error else ""
-    entry = f"[dim]{_name(step.place)}[/dim]"
-    return f"{event['eventTime']}  {escape(what)}{action}{''.join(amounts[:1])}  {escape(place)}  {entry}{error}"
+    error = ("  已更正 declared in error", "red") if step.in_error else ""
+    return Text.assemble(f"{event['eventTime']}  {what}{action}{amount}  {place}  ", (_name(step.place), "dim"), error)

@@ -1,0 +1,56 @@
+"""Request bodies: JSON only, bounded, and read after the caller is known.
+
+FastAPI itself would read a body whole before it asks who sends it.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+
+from api.problems import UnsupportedMediaType
+from ledger.documents import BODY_BYTES_MAX
+from ledger.errors import LimitExceeded
+
+Model = TypeVar("Model", bound=BaseModel)
+JSON_TYPES = ("application/json", "application/ld+json")
+
+
+async def _read(request: Request) -> bytes:
+    """The JSON body, refused as soon as it is larger than allowed."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind not in JSON_TYPES:
+        raise UnsupportedMediaType(f"the body is {kind or 'of no stated type'}; send {' or '.join(JSON_TYPES)}")
+    size = request.headers.get("content-length", "0")
+    if len(size) > 18 or int(size) > BODY_BYTES_MAX:
+        raise LimitExceeded(f"the body has {size} bytes; at most {BODY_BYTES_MAX} are taken: send it in parts")
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > BODY_BYTES_MAX:
+            raise LimitExceeded(f"the body has more than {BODY_BYTES_MAX} bytes; send it in parts")
+    return bytes(body)
+
+
+Body = Annotated[bytes, Depends(_read)]
+"""To be declared after the route's rule: dependencies are asked in the order of the parameters."""
+
+
+def parsed(model: type[Model]) -> Callable[[bytes], Awaitable[Model]]:
+    """The body as a `model`, as a dependency."""
+
+    async def parse(body: Body) -> Model:
+        try:
+            return model.model_validate_json(body)
+        except ValidationError as error:
+            raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from None
+
+    return parse
+
+
+def documented(schema: dict[str, Any], example: Any, *kinds: str) -> dict[str, Any]:
+    """OpenAPI's description of a body that a route reads by `Body`."""
+    content = {kind: {"schema": schema, "example": example} for kind in kinds}
+    return {"requestBody": {"required": True, "content": content}}

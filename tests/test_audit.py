@@ -1,0 +1,727 @@
+"""The audit: whatever is changed is named, once and by its own name; and what was not changed is never named."""
+
+import base64
+import dataclasses
+import itertools
+import json
+import random
+import secrets
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from api.ledger import Ledger, now
+from ledger.access import Role
+from ledger.audit import Report, audit
+from ledger.capture import ErrorBehaviour, requests_of
+from ledger.codes import CITY, IMPORT, TraceScheme, node_text
+from ledger.documents import read_document
+from ledger.entries import GENESIS, Kind, encode, hash_of
+from ledger.erase import erase
+from ledger.keys import KeyFolder
+from ledger.notes import Recorded, open_receipt
+from ledger.registry import OPERATOR, add_node, change_node, get_node, issue, places_of, revoke
+from ledger.tables import APPEND_ONLY, POSITIONS, REGISTRY
+from ledger.worker import Worker, integrate_now
+from tests.conftest import VECTORS, Own, look, sign
+from tests.test_append import day, request_of
+from tests.test_log import A, B, back_up, leaves_of, small, tree_head, write
+
+TABLES = [table.name for table in (*APPEND_ONLY, *POSITIONS, *REGISTRY)]
+KEYS = {table.name: [column.name for column in table.primary_key] for table in (*APPEND_ONLY, *POSITIONS, *REGISTRY)}
+
+
+def events() -> list[dict]:
+    """Events of all five types, one of them declared in error, two with sealed fields."""
+    made = day(262)
+    one = made[0]
+    context = {"@context": {"example": "https://example.com/"}}
+    at = {"eventTime": "2026-11-23T10:00:00.000+08:00", "eventTimeZoneOffset": "+08:00"}
+    item, crate = "https://id.gs1.org/01/06901234500405/21/A1", "https://id.gs1.org/8003/00690123450009C1"
+    return [
+        *made,
+        {
+            "type": "TransactionEvent", "action": "ADD", "epcList": [item], "eventID": "urn:example:transaction", **at,
+            "bizTransactionList": [{"type": "po", "bizTransaction": "urn:example:order:1"}], "example:price": 12.50,
+            **context,
+        },
+        {
+            "type": "AssociationEvent", "action": "ADD", "parentID": crate, "childEPCs": [item], **at,
+            "example:note": {"deep": [1, 2.0, 1e3, None, True, "溯源"]}, **context,
+        },
+        {**one, "errorDeclaration": {"declarationTime": "2026-11-24T00:00:00Z", "reason": "incorrect_data"}},
+    ]  # fmt: skip
+
+
+def furnish(ledger: Ledger) -> Ledger:
+    """A small ledger with something of everything, signed at several sizes."""
+    for code, name in ((A, "批发市场"), (B, "农贸市场")):
+        ledger.record(add_node(code, name, TraceScheme.OPERATOR_SERIAL, [], "operator"))
+    with ledger.database.read() as connection:
+        ledger.record(change_node(get_node(connection, A), "operator", name="新市场", open=False))
+        for label in ("scale 1", "scale 2"):
+            request, made, _ = issue(connection, Role.TERMINAL, label, [node_text(B)], 30, "operator", now())
+            ledger.record(request)
+    ledger.record(revoke(made, "operator", now()))
+    sign(ledger)
+    Worker(ledger.database, ledger.keys, ledger.signer, now)._tick("2026-11-23T10:00:00.000000Z", 8)
+    for outcome in ledger.lanes.record(request_of(ledger, events(), ErrorBehaviour.PROCEED)):
+        assert isinstance(outcome, list)
+    sign(ledger)
+    with ledger.database.read() as connection:
+        places = places_of(connection, OPERATOR)
+    data = (VECTORS / "epcis" / "prices-and-header.jsonld").read_bytes()
+    for text in (data, data.replace(b"2026", b"2027")):
+        document = read_document(text)
+        for outcome in ledger.lanes.record(requests_of(document, OPERATOR, places, ErrorBehaviour.ROLLBACK)):
+            assert isinstance(outcome, list), outcome
+    erase(ledger.database, IMPORT, 263, "asked for", "operator", now)
+    write(ledger.database, [small(A, 3), small(B, 2), small(CITY, 1)])
+    with ledger.database.connect() as connection:
+        (document,) = connection.execute("SELECT min(seq) FROM entry WHERE kind = %s", [Kind.DOCUMENT]).fetchone()
+    erase(ledger.database, IMPORT, document, "asked for", "operator", now)
+    sign(ledger)
+    return ledger
+
+
+@pytest.fixture
+def full(ledger: Ledger) -> Ledger:
+    found = furnish(ledger)
+    report = look(found)
+    assert report.clean and report.entries == report.log_size > 280, [*map(str, report.disagreements)]
+    return found
+
+
+class Tampering:
+    """A superuser at work on a test's database, who can also put everything back."""
+
+    def __init__(self, own: Own) -> None:
+        self.connection = own.superuser()
+        for table in TABLES:
+            self.connection.execute(f"CREATE TABLE kept_{table} AS SELECT * FROM {table}")
+
+    def put_back(self) -> None:
+        with self.connection.transaction():
+            for table in TABLES:
+                self.connection.execute(f"TRUNCATE {table}")
+                self.connection.execute(f"INSERT INTO {table} SELECT * FROM kept_{table}")
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """A few rows of every kind that the table holds."""
+        kind = {
+            "entry": "kind, sealed IS NULL, seq > 260", "event": "type, action", "item_entry": "role, action",
+            "event_id": "declaration > 0, octet_length(digest), seq > 263", "log_range": "start", "tile": "level, n",
+            "checkpoint": "size",
+        }.get(table, KEYS[table][0])  # fmt: skip
+        with self.connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+            return cursor.execute(
+                f"SELECT DISTINCT ON ({kind}) * FROM {table} ORDER BY {kind}, {', '.join(KEYS[table])} DESC"
+            ).fetchall()
+
+    def where(self, table: str, row: dict[str, Any]) -> sql.Composed:
+        return sql.SQL(" AND ").join(
+            sql.SQL("{} = {}").format(sql.Identifier(key), sql.Literal(row[key])) for key in KEYS[table]
+        )
+
+    def change(self, table: str, row: dict[str, Any], column: str, expression: str) -> bool:
+        """Change a column of a row; whether the database let even the superuser do it."""
+        statement = sql.SQL("UPDATE {} SET {} = {} WHERE {}").format(
+            sql.Identifier(table), sql.Identifier(column), sql.SQL(expression), self.where(table, row)
+        )
+        try:
+            assert self.connection.execute(statement).rowcount == 1
+        except psycopg.errors.IntegrityError:
+            return False
+        return True
+
+    def delete(self, table: str, row: dict[str, Any]) -> None:
+        statement = sql.SQL("DELETE FROM {} WHERE {}").format(sql.Identifier(table), self.where(table, row))
+        assert self.connection.execute(statement).rowcount == 1
+
+
+@pytest.fixture
+def tampering(own: Own, full: Ledger) -> Iterator[Tampering]:
+    found = Tampering(own)
+    yield found
+    found.connection.close()
+
+
+def names(table: str, row: dict[str, Any]) -> tuple[str, ...]:
+    """What the audit may call a row: by its own name, or by that of the entry that it belongs to."""
+    if table == "entry":
+        return (f"entry {node_text(row['node'])}/{row['seq']}",)
+    if table in ("event", "event_id", "item_entry"):
+        return (f"{table} ", f" of {node_text(row['node'])}/{row['seq']}")
+    return {
+        "log_range": lambda: ("log_range",),
+        "tile": lambda: (f"tile {row['level']}/{row['n']}",) if row["level"] else ("entry ",),
+        "edge": lambda: (f"edge {row['level']}",),
+        "checkpoint": lambda: (f"checkpoint {row['size']}",),
+        "head": lambda: (f"chain {node_text(row['node'])}",),
+        "log_cursor": lambda: (f"log_cursor {node_text(row['node'])}",),
+        "node": lambda: (f"node {row['node']}",),
+        "credential": lambda: (f"credential {row['credential']}",),
+    }[table]()
+
+
+def named(report: Report, table: str, row: dict[str, Any]) -> bool:
+    return any(all(name in str(one) for name in names(table, row)) for one in report.disagreements)
+
+
+EXPRESSIONS = {
+    "smallint": ["{c} + 1", "{c} + 50", "-{c} - 1"],
+    "integer": ["{c} + 1", "{c} + 1000000", "-{c} - 1", "2147483647"],
+    "bigint": ["{c} + 1", "{c} + 1000000", "-{c} - 1", "9223372036854775807"],
+    "text": ["{c} || 'x'", "''", "{c} || E'\\n'", "NULL"],
+    "bytea": ["set_byte({c}, 0, get_byte({c}, 0) # 1)", "substring({c} FROM 2)", "{c} || '\\x00'", "''", "NULL"],
+    "timestamp with time zone": ["{c} + interval '1 microsecond'", "{c} - interval '400 years'", "NULL", "'infinity'"],
+    "boolean": ["NOT {c}"],
+    "ARRAY": ["{c} || {c} || NULL", "NULL"],
+}
+
+
+def is_unknowable(table: str, row: dict[str, Any], column: str, erased: set[tuple[int, int]]) -> bool:
+    """What was hashed into an id or digest cannot be compared any more once it is erased: the entry's bytes can."""
+    return table == "event_id" and column in ("id", "digest") and (row["node"], row["seq"]) in erased
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("table", TABLES)
+def test_every_changed_column_of_every_row_is_named(full: Ledger, tampering: Tampering, table: str) -> None:
+    columns = tampering.connection.execute(
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s", [table]
+    ).fetchall()
+    assert {name for name, _ in columns} > set(KEYS[table])
+    erased = {(IMPORT, 263)} | set(
+        tampering.connection.execute("SELECT node, seq FROM entry WHERE kind = 2 AND sealed IS NULL").fetchall()
+    )
+    tried, missed = 0, []
+    for row in tampering.rows(table):
+        for column, kind in columns:
+            if is_unknowable(table, row, column, erased):
+                continue
+            applied = 0
+            for form in EXPRESSIONS[kind]:
+                if applied == 2:
+                    break
+                expression = form.format(c=column) if row[column] is not None else _filled(kind)
+                try:
+                    if not tampering.change(table, row, column, expression):
+                        continue
+                except psycopg.DataError:  # out of range
+                    continue
+                if not _differs(tampering, table, row, column):
+                    continue
+                applied, tried = applied + 1, tried + 1
+                report = look(full)
+                if report.clean or not named(report, table, row):
+                    missed.append((row, column, expression, [*map(str, report.disagreements[:3])]))
+                tampering.put_back()
+                if row[column] is None:
+                    break
+    assert missed == [] and tried >= len(columns)
+    assert look(full).clean
+
+
+def _filled(kind: str) -> str:
+    return {"text": "'x'", "bytea": "'\\x00'", "timestamp with time zone": "now()"}[kind]
+
+
+def _differs(tampering: Tampering, table: str, row: dict[str, Any], column: str) -> bool:
+    """Whether the statement changed anything: '' for '' and NULL for NULL do not."""
+    (same,) = tampering.connection.execute(
+        f"SELECT NOT EXISTS (SELECT * FROM {table} EXCEPT SELECT * FROM kept_{table})"
+    ).fetchone()
+    return not same
+
+
+@pytest.mark.damages
+def test_one_changed_byte_of_an_entry_is_named_as_that_entry_and_nothing_else(
+    full: Ledger, tampering: Tampering
+) -> None:
+    """No cascade: not the entries after it, nor rows derived from it, nor what it said of others."""
+    for row in tampering.rows("entry"):
+        fields = [
+            row["data"].index(b'"%s":' % name) for name in (b"node", b"seq", b"kind", b"salt", b"body", b"sealed")
+        ]
+        for at in (0, *(start + 9 for start in fields), len(row["data"]) - 1):
+            tampering.change("entry", row, "data", f"set_byte(data, {at}, get_byte(data, {at}) # 1)")
+            found = [one.where for one in look(full).disagreements]
+            assert found == [f"entry {node_text(row['node'])}/{row['seq']}"], (row["data"], at)
+            tampering.put_back()
+
+
+@pytest.mark.damages
+def test_any_bytes_changed_in_any_entries_name_exactly_these(full: Ledger, tampering: Tampering) -> None:
+    chosen = random.Random(7)
+    everything = tampering.connection.execute("SELECT node, seq, data FROM entry").fetchall()
+    for share in (1, 2, 3, 5, 20, 200, 5, 3):
+        for node, seq, data in (some := everything[::share]):
+            at, bit = chosen.randrange(len(data)), 1 << chosen.randrange(8)
+            tampering.connection.execute(
+                "UPDATE entry SET data = set_byte(data, %s, get_byte(data, %s) # %s) WHERE (node, seq) = (%s, %s)",
+                [at, at, bit, node, seq],
+            )
+        found = sorted(one.where for one in look(full).disagreements)
+        assert found == sorted(f"entry {node_text(node)}/{seq}" for node, seq, _ in some)
+        tampering.put_back()
+
+
+@pytest.mark.damages
+def test_every_deleted_row_is_named(full: Ledger, tampering: Tampering) -> None:
+    """All but a checkpoint that no tick names: which sizes were signed in between, nothing else tells."""
+    missed = []
+    for table in TABLES:
+        for row in tampering.rows(table):
+            if table == "checkpoint" and row["size"] != 8:
+                continue
+            tampering.delete(table, row)
+            report = look(full)
+            seen = named(report, table, row)
+            if table == "entry" and not seen:  # the last of a chain outside the log's eyes is named by its head
+                seen = named(report, "head", row)
+            if table == "tile":
+                seen = any(one.where == f"tile {row['level']}/{row['n']}" for one in report.disagreements)
+                seen = seen and report.count == 1
+            if not seen:
+                missed.append((table, row, [*map(str, report.disagreements[:3])]))
+            tampering.put_back()
+    assert missed == []
+
+
+@pytest.mark.damages
+def test_every_row_copied_under_another_key_is_named(full: Ledger, tampering: Tampering) -> None:
+    missed, tried = [], 0
+    for table in TABLES:
+        for row in tampering.rows(table):
+            for key in KEYS[table]:
+                other = dict(row)
+                value = row[key]
+                other[key] = (
+                    value + 77 if isinstance(value, int) else value + "7" if isinstance(value, str)
+                    else bytes([value[0] ^ 1]) + value[1:]
+                )  # fmt: skip
+                columns = sql.SQL(", ").join(map(sql.Identifier, other))
+                holders = sql.SQL(", ").join(sql.Placeholder() * len(other))
+                try:
+                    tampering.connection.execute(
+                        sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(sql.Identifier(table), columns, holders),
+                        [*other.values()],
+                    )
+                except psycopg.errors.IntegrityError:
+                    continue
+                tried += 1
+                report = look(full)
+                if not (named(report, table, other) or (table == "event_id" and named(report, table, row))):
+                    missed.append((table, key, row, [*map(str, report.disagreements[:3])]))
+                tampering.put_back()
+    assert missed == [] and tried > 80
+
+
+@pytest.mark.damages
+def test_two_rows_that_swapped_their_contents_are_both_named(full: Ledger, tampering: Tampering) -> None:
+    missed = []
+    for table in TABLES:
+        rest = [column for column in tampering.rows(table)[0] if column not in KEYS[table]]
+        for one, two in itertools.pairwise(tampering.rows(table)):
+            if all(one[column] == two[column] for column in rest):
+                continue
+            for row, other in ((one, two), (two, one)):
+                if table == "log_range":  # (node, first_seq) is unique: swap what is left
+                    tampering.change(table, row, "count", str(other["count"]))
+                    continue
+                tampering.connection.execute(
+                    sql.SQL("UPDATE {} SET {} WHERE {}").format(
+                        sql.Identifier(table),
+                        sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(column)) for column in rest),
+                        tampering.where(table, row),
+                    ),
+                    [other[column] for column in rest],
+                )
+            if not _differs(tampering, table, one, ""):
+                continue
+            report = look(full)
+            if not (named(report, table, one) and named(report, table, two)):
+                missed.append((table, one, two, [*map(str, report.disagreements[:4])]))
+            tampering.put_back()
+    assert missed == []
+
+
+# --- whole histories ------------------------------------------------------------------------------
+
+
+def cut_off(connection: psycopg.Connection, node: int, last: int) -> None:
+    """Take a chain back to `last` as somebody would who knows every table."""
+    with connection.transaction():
+        for table in ("entry", "event", "event_id", "item_entry"):
+            connection.execute(f"DELETE FROM {table} WHERE node = %s AND seq > %s", [node, last])
+        connection.execute(
+            "UPDATE head SET seq = e.seq, hash = e.hash FROM entry e"
+            " WHERE head.node = e.node AND e.node = %s AND e.seq = %s",
+            [node, last],
+        )
+
+
+def rewrite(connection: psycopg.Connection, node: int, first: int) -> None:
+    """Let an entry say something else, and compute all that follows it in its chain anew."""
+    rows = connection.execute(
+        "SELECT seq, data FROM entry WHERE node = %s AND seq >= %s ORDER BY seq", [node, first]
+    ).fetchall()
+    prev = None
+    with connection.transaction():
+        for seq, data in rows:
+            value = json.loads(data)
+            if prev is None:
+                value["actor"] = "nobody"
+            else:
+                value["prev"] = prev.hex()
+            written = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+            prev = hash_of(written)
+            connection.execute(
+                "UPDATE entry SET data = %s, hash = %s WHERE node = %s AND seq = %s", [written, prev, node, seq]
+            )
+        connection.execute("UPDATE head SET hash = %s WHERE node = %s", [prev, node])
+
+
+def forget_log(connection: psycopg.Connection) -> None:
+    with connection.transaction():
+        for table in ("log_range", "log_cursor", "tile", "edge", "checkpoint"):
+            connection.execute(f"TRUNCATE {table}")
+
+
+def build_log_anew(ledger: Ledger) -> None:
+    """A tree and checkpoint rows that fit each other, by somebody who does not have the key."""
+    keys = KeyFolder(ledger.keys.path.with_name("forged"))
+    integrate_now(ledger.database, keys, keys.signer(ledger.settings.origin))
+
+
+@pytest.mark.damages
+def test_a_chain_without_its_end_is_named_entry_by_entry(full: Ledger, tampering: Tampering) -> None:
+    cut_off(tampering.connection, A, 1)
+    assert [one.where for one in look(full).disagreements] == [f"entry {node_text(A)}/{seq}" for seq in (2, 3)]
+
+
+@pytest.mark.damages
+def test_an_entry_replaced_with_its_chain_computed_anew_is_found_by_the_log(full: Ledger, tampering: Tampering) -> None:
+    rewrite(tampering.connection, IMPORT, 260)
+    report = look(full)
+    (last,) = tampering.connection.execute("SELECT seq FROM head WHERE node = %s", [IMPORT]).fetchone()
+    assert [one.where for one in report.disagreements][: last - 259] == [
+        f"entry {node_text(IMPORT)}/{seq}" for seq in range(260, last + 1)
+    ]
+    assert all("the log holds another hash" in one.what for one in report.disagreements[: last - 259])
+    rest = [one.where for one in report.disagreements[last - 259 :]]
+    assert rest == [f"checkpoint {size} of {size} entries" for size in _sizes_from(tampering, 260 + 8)[:1]]
+
+
+def _sizes_from(tampering: Tampering, size: int) -> list[int]:
+    rows = tampering.connection.execute("SELECT size FROM checkpoint WHERE size > %s ORDER BY size", [size])
+    return [found for (found,) in rows]
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("with_checkpoints", [True, False])
+def test_everything_computed_anew_without_the_key_is_found(
+    full: Ledger, tampering: Tampering, with_checkpoints: bool
+) -> None:
+    """Chains, tree and checkpoint rows agree with each other: only the signature and the file outside do not."""
+    rewrite(tampering.connection, IMPORT, 260)
+    forget_log(tampering.connection)
+    build_log_anew(full)
+    if not with_checkpoints:
+        tampering.connection.execute("DELETE FROM checkpoint")
+    size = full.keys.last_checkpoint().size
+    where = [one.where for one in look(full).disagreements]
+    assert f"checkpoint outside the database of {size} entries" in where
+    assert (f"checkpoint {size}" in where) is with_checkpoints
+    assert audit(full.database, full.keys.verifiers(), None).clean is False
+
+
+@pytest.mark.damages
+def test_a_log_cut_off_consistently_is_found_by_the_checkpoint_outside(full: Ledger, tampering: Tampering) -> None:
+    size = full.keys.last_checkpoint().size
+    cut_off(tampering.connection, A, 1)
+    forget_log(tampering.connection)
+    build_log_anew(full)
+    tampering.connection.execute("DELETE FROM checkpoint")
+    found = look(full).disagreements
+    assert [one.where for one in found] == ["checkpoint 8", "checkpoint outside the database"]
+    assert f"of {size} entries" in found[1].what and f"the log has {size - 2}" in found[1].what
+
+
+@pytest.mark.damages
+def test_an_older_back_up_is_found_by_the_checkpoint_outside(own: Own, full: Ledger) -> None:
+    with back_up(own, full) as old:
+        write(full.database, [small(A, 1)])
+        sign(full)
+        assert [one.where for one in look(old).disagreements] == ["checkpoint outside the database"]
+        assert audit(old.database, old.keys.verifiers(), None).clean
+    assert look(full).clean
+
+
+@pytest.mark.damages
+def test_a_checkpoint_signed_with_the_key_over_another_tree_is_named(full: Ledger, tampering: Tampering) -> None:
+    """Whoever stole the key can sign; what was signed before still tells."""
+    size = full.keys.last_checkpoint().size
+    rewrite(tampering.connection, IMPORT, 260)
+    forget_log(tampering.connection)
+    kept = full.keys.last_note()
+    full.keys.path.joinpath("checkpoint").unlink()
+    sign(full)
+    full.keys.path.joinpath("checkpoint").write_text(kept)
+    assert f"checkpoint outside the database of {size} entries" in [one.where for one in look(full).disagreements]
+
+
+@pytest.mark.damages
+def test_a_receipt_finds_what_was_cut_off_before_it_was_signed_for(full: Ledger, tampering: Tampering) -> None:
+    (outcome,) = full.lanes.record(request_of(full, day(3, 99)))
+    receipt = full.receipt(outcome)
+    cut_off(tampering.connection, IMPORT, outcome[1].seq)
+    vouched = open_receipt(receipt, full.keys.verifiers())
+    assert look(full).clean, "without the receipt nobody can know"
+    report = audit(full.database, full.keys.verifiers(), full.keys.last_checkpoint(), vouched)
+    (found,) = report.disagreements
+    assert found.where == f"entry {node_text(IMPORT)}/{outcome[2].seq}" and report.receipts == 3
+    full.lanes.record(request_of(full, day(1, 98)))  # another takes its place
+    report = audit(full.database, full.keys.verifiers(), full.keys.last_checkpoint(), vouched)
+    assert [one.where for one in report.disagreements] == [found.where]
+
+
+@pytest.mark.damages
+def test_a_receipt_with_another_time_or_hash_is_named(full: Ledger) -> None:
+    (outcome,) = full.lanes.record(request_of(full, day(1, 99)))
+    good = outcome[0]
+    for wrong in (good._replace(hash=bytes(32)), good._replace(record_time="2026-01-01T00:00:00.000000Z")):
+        assert not audit(full.database, full.keys.verifiers(), None, [wrong]).clean
+    assert audit(full.database, full.keys.verifiers(), None, [good, *[good] * 5]).clean
+    missing = Recorded(999_999_999, 10**18 - 1, bytes(32), good.record_time)
+    assert not audit(full.database, full.keys.verifiers(), None, [missing]).clean
+
+
+@pytest.mark.damages
+def test_an_unknown_or_foreign_signature_is_named(full: Ledger, tmp_path_factory: pytest.TempPathFactory) -> None:
+    stranger = KeyFolder(tmp_path_factory.mktemp("stranger")).signer(full.settings.origin)
+    for verifiers in ([], [stranger.verifier]):
+        report = audit(full.database, verifiers, None)
+        assert {one.where for one in report.disagreements} == {
+            f"checkpoint {size}" for (size,) in _query(full, "SELECT size FROM checkpoint")
+        }
+
+
+def _query(ledger: Ledger, question: str) -> list[tuple]:
+    with ledger.database.connect() as connection:
+        return connection.execute(question).fetchall()
+
+
+# --- garbage --------------------------------------------------------------------------------------
+
+AT = "2026-11-23T10:00:00.000000Z"
+EVENT = {"type": "ObjectEvent", "action": "ADD", "eventTime": AT, "eventTimeZoneOffset": "+00:00", "eventID": "urn:x:1"}
+BODIES: list[tuple[str, bytes]] = [
+    *((kind, body) for kind in ("event", "change", "tick", "erasure") for body in (
+        b"{}", b"[]", b"null", b"7", b'"x"', b'{"%s":null}' % kind.encode(), b'{"%s":[]}' % kind.encode(),
+        b'{"%s":"x"}' % kind.encode(), b'{"%s":{}}' % kind.encode(), b"[" * 500 + b"]" * 500,
+    )),
+    ("event", json.dumps({"event": {**EVENT, "eventTime": "yesterday"}}).encode()),
+    ("event", json.dumps({"event": {**EVENT, "eventTime": 7}}).encode()),
+    ("event", json.dumps({"event": {**EVENT, "eventID": None}}).encode()),
+    ("event", json.dumps({"event": {**EVENT, "type": ["ObjectEvent"]}}).encode()),
+    ("event", json.dumps({"event": {**EVENT, "action": "EXPLODE"}}).encode()),
+    ("event", json.dumps({"event": {**EVENT, "epcList": 7}}).encode()),
+    ("event", json.dumps({"event": {**EVENT, "quantityList": [{}]}}).encode()),
+    ("event", json.dumps({"event": {**EVENT, "readPoint": "here"}}).encode()),
+    ("event", json.dumps({"event": {**EVENT, "certificationInfo": "urn:x:\0"}}).encode()),
+    ("event", json.dumps({"event": {**EVENT, "errorDeclaration": {}}}).encode()),
+    ("event", json.dumps({"event": {**EVENT, "bizStep": 7}}).encode()),
+    ("event", json.dumps({"event": EVENT, "@context": 7}).encode()),
+    ("tick", json.dumps({"tick": {"minute": AT, "checkpoint": 7}}).encode()),
+    ("tick", json.dumps({"tick": {"minute": AT, "checkpoint": {"size": [1]}}}).encode()),
+    ("erasure", json.dumps({"erasure": {"seq": [1]}}).encode()),
+    ("change", json.dumps({"change": {"table": "entry", "row": {"version": 1}}}).encode()),
+    ("change", json.dumps({"change": {"table": ["node"], "row": {"version": 1}}}).encode()),
+    ("change", json.dumps({"change": {"table": "node", "row": {"node": 7, "version": "1"}}}).encode()),
+    ("change", json.dumps({"change": {"table": "node", "row": {"node": 7, "version": 5}}}).encode()),
+    ("change", json.dumps({"change": {"table": "node", "row": {"node": "seven", "version": 1}}}).encode()),
+    ("change", json.dumps({"change": {"table": "node", "row": {"node": 10**30, "version": 1}}}).encode()),
+    ("change", json.dumps({"change": {"table": "node", "row": {"node": 8, "version": 1, "name": "\0"}}}).encode()),
+    ("change", json.dumps({"change": {"table": "node", "row": {"node": 9, "version": 1, "locations": 7}}}).encode()),
+]  # fmt: skip
+WHOLE = [
+    b"", b"\0", b"\xff\xfe", b"{}", b"null", b"[1]", b"1e400", b"{" * 100_000, b'{"v":1}', b'"' + b"x" * 10_000 + b'"',
+]  # fmt: skip
+
+
+def put(connection: psycopg.Connection, node: int, kind: int, data: bytes) -> tuple[int, int]:
+    """The next entry of a chain, its hash and head as they should be; its place."""
+    (seq,) = connection.execute("SELECT coalesce((SELECT seq FROM head WHERE node = %s), 0) + 1", [node]).fetchone()
+    connection.execute(
+        "INSERT INTO entry (node, seq, kind, record_time, hash, data) VALUES (%s, %s, %s, %s, %s, %s)",
+        [node, seq, kind, AT, hash_of(data), data],
+    )
+    connection.execute(
+        "INSERT INTO head VALUES (%s, %s, %s)"
+        " ON CONFLICT (node) DO UPDATE SET seq = excluded.seq, hash = excluded.hash",
+        [node, seq, hash_of(data)],
+    )
+    return node, seq
+
+
+@pytest.mark.damages
+def test_garbage_in_entries_is_named_and_the_audit_goes_on(full: Ledger, tampering: Tampering) -> None:
+    """Whatever anybody with the database's rights writes there: each is named, and everything after it is read."""
+    expected = []
+    for number, data in enumerate(WHOLE):
+        expected.append(put(tampering.connection, 900_000_000 + number, 1, data))
+    for number, (kind, body) in enumerate(BODIES):
+        node = CITY if kind == "change" else 910_000_000 + number
+        seq, prev = tampering.connection.execute(
+            "SELECT coalesce(max(seq), 0) + 1, coalesce((SELECT hash FROM head WHERE node = %(node)s), %(zero)s)"
+            " FROM head WHERE node = %(node)s",
+            {"node": node, "zero": GENESIS},
+        ).fetchone()
+        data = encode(node, seq, prev, AT, "nobody", kind, bytes(16), body, None)
+        expected.append(put(tampering.connection, node, Kind[kind.upper()], data))
+    broken = tampering.connection.execute("SELECT data FROM entry WHERE node = %s AND seq = 5", [IMPORT]).fetchone()[0]
+    tampering.connection.execute("UPDATE entry SET data = '' WHERE node = %s AND seq = 5", [IMPORT])
+    assert broken
+    report = look(full)
+    found = [one.where for one in report.disagreements]
+    for node, seq in [*expected, (IMPORT, 5)]:
+        where = f"entry {node_text(node)}/{seq}"
+        rows = [one for one in found if one == where or one.startswith(f"{node} {seq}")]
+        derived = [one for one in found if f"{node_text(node)}/{seq}" in one]
+        assert rows or derived, (where, dict(zip(expected, [*WHOLE, *BODIES], strict=True)).get((node, seq)))
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE log_range SET count = 2147483647 WHERE start = 0",
+        "UPDATE log_range SET count = -5 WHERE start = 0",
+        "UPDATE log_range SET first_seq = 9223372036854775807 WHERE start = 0",
+        "UPDATE log_range SET first_seq = -9223372036854775808, start = -9223372036854775808 WHERE start = 0",
+        "UPDATE log_range SET start = 9223372036854775807, count = 2147483647 WHERE start = 0",
+        "DELETE FROM log_range",
+        "UPDATE entry SET kind = 99",
+        "UPDATE entry SET kind = -1, record_time = 'infinity'",
+        "UPDATE entry SET data = ''",
+        "UPDATE entry SET salt = '', sealed = ''",
+        "UPDATE entry SET salt = NULL, sealed = NULL",
+        "UPDATE entry SET node = -node - 1",
+        "ALTER TABLE entry DROP CONSTRAINT entry_has_place_and_hash; UPDATE entry SET seq = -seq",
+        "ALTER TABLE entry DROP CONSTRAINT entry_has_place_and_hash; UPDATE entry SET hash = ''",
+        "TRUNCATE entry",
+        "TRUNCATE entry, head",
+        "TRUNCATE event, event_id, item_entry, node, credential",
+        "TRUNCATE head, edge, log_cursor, tile",
+        "TRUNCATE checkpoint",
+        "UPDATE edge SET hashes = ''",
+        "UPDATE edge SET level = level + 100",
+        "UPDATE checkpoint SET note = ''",
+        "UPDATE checkpoint SET note = repeat('x', 2000000), size = -size",
+        "UPDATE checkpoint SET root = ''",
+        "UPDATE node SET version = -2147483648",
+        "UPDATE credential SET expires_at = 'infinity', nodes = '{}'",
+        "UPDATE event SET event_time = '-infinity', action = -1",
+        "UPDATE item_entry SET item = 'x' || node || seq || role || item",
+        "UPDATE log_cursor SET seq = -seq",
+        "UPDATE head SET seq = -seq",
+    ],
+)
+def test_the_audit_ends_whatever_the_tables_hold(full: Ledger, tampering: Tampering, statement: str) -> None:
+    tampering.connection.execute(statement)
+    report = look(full)
+    assert report.count > 0 and report.disagreements
+
+
+def test_more_is_counted_than_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.audit.SHOWN_MAX", 3)
+    report = Report()
+    for _ in range(10):
+        report.add("here", "this")
+    assert report.count == 10 and len(report.disagreements) == 3 and not report.clean
+
+
+# --- no false alarm -------------------------------------------------------------------------------
+
+
+def test_an_empty_ledger_is_clean(own: Own) -> None:
+    report = audit(own.database, [], None)
+    assert report.clean and (report.entries, report.chains, report.log_size, report.checkpoints) == (0, 0, 0, 0)
+
+
+def test_two_runs_find_the_same_nothing_and_change_nothing(full: Ledger) -> None:
+    before = _query(full, "SELECT sum(hashtext(e::text)) FROM entry e")
+    assert look(full) == look(full)
+    assert _query(full, "SELECT sum(hashtext(e::text)) FROM entry e") == before
+
+
+def test_what_waits_for_the_log_is_no_disagreement(full: Ledger) -> None:
+    write(full.database, [small(A, 300), small(330212077, 1)])
+    report = look(full)
+    assert report.clean and report.entries == report.log_size + 301
+
+
+def test_progress_reaches_its_end(full: Ledger) -> None:
+    steps: dict[str, tuple[int, int]] = {}
+    audit(full.database, full.keys.verifiers(), None, (), lambda step, done, total: steps.update({step: (done, total)}))
+    assert {"entries", "log"} <= steps.keys() and all(done == total for done, total in steps.values())
+
+
+def test_nothing_is_named_while_many_write_sign_and_erase(full: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One snapshot is read: what is half way between two tables at that moment is not half way in it."""
+    ending = threading.Event()
+    worker = Worker(full.database, full.keys, full.signer, now)
+    batches = [request_of(full, day(20, seed), ErrorBehaviour.PROCEED) for seed in range(50, 58)]
+    failures: list[BaseException] = []
+
+    def writing(number: int) -> None:
+        for requests in itertools.islice(itertools.cycle(batches[number::2]), 40):
+            if ending.is_set():
+                return
+            full.lanes.record(requests)
+            write(full.database, [small(A, 2), small(B, 2)])
+
+    def erasing() -> None:
+        priced = {**events()[-3], "eventID": f"urn:uuid:{secrets.token_hex(8)}"}
+        while not ending.is_set():
+            (outcome,) = full.lanes.record(request_of(full, [{**priced, "eventID": f"urn:x:{secrets.token_hex(8)}"}]))
+            erase(full.database, IMPORT, outcome[0].seq, "x", "operator", now)
+
+    def guarded(body: Any, *arguments: Any) -> None:
+        try:
+            body(*arguments)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [
+        threading.Thread(target=guarded, args=arguments)
+        for arguments in ((worker.run,), (writing, 0), (writing, 1), (erasing,))
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        seen = [look(full) for _ in range(6)]
+    finally:
+        ending.set()
+        worker.stop()
+        for thread in threads:
+            thread.join()
+    assert [*map(str, itertools.chain(*(report.disagreements for report in seen)))] == []
+    assert seen[-1].entries > seen[0].entries and seen[-1].checkpoints > seen[0].checkpoints
+    assert failures == [] and worker.trouble is None
+
+
+def test_the_roots_that_the_audit_computes_are_the_rfcs(full: Ledger) -> None:
+    """The audit shares its tree with the integrator: an error in it would agree with itself."""
+    leaves = leaves_of(full)
+    for size, root in _query(full, "SELECT size, root FROM checkpoint"):
+        assert root == tree_head(leaves[:size])
+    note = full.keys.last_note()
+    assert base64.b64encode(tree_head(leaves)).decode() in note
+    assert dataclasses.asdict(look(full))["checkpoints"] == len(_query(full, "SELECT FROM checkpoint"))

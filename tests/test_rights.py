@@ -1,0 +1,348 @@
+"""Append-only where the data lies: every role, every ledger table, every way to change it; and the migrations."""
+
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+import sqlalchemy
+from psycopg.errors import CheckViolation, InsufficientPrivilege, RaiseException
+
+from ledger.database import Database
+from ledger.embedded import APPLICATION, DATABASE, OWNER, SUPERUSER, Cluster, _binaries
+from ledger.errors import Misconfigured
+from ledger.rights import ERASER, is_current, migrate, require_current
+from ledger.tables import APPEND_ONLY, POSITIONS, REGISTRY, capture_job, metadata
+from tests.conftest import Own
+
+CHANGING = (*POSITIONS, *REGISTRY)
+NAMES = [table.name for table in metadata.sorted_tables]
+LEDGER = [table.name for table in APPEND_ONLY]
+ADD = "INSERT INTO entry VALUES (7, %s, 1, now(), sha256('x'), 'bytes', 'salt', 'sealed')"
+
+
+def change(how: str, table: str) -> str:
+    column = metadata.tables[table].columns.keys()[0]
+    return {
+        "UPDATE": f"UPDATE {table} SET {column} = {column}", "DELETE": f"DELETE FROM {table}",
+        "TRUNCATE": f"TRUNCATE {table}",
+    }[how]  # fmt: skip
+
+
+@pytest.fixture
+def application(own: Own) -> Iterator[psycopg.Connection]:
+    """A connection as the application, in a ledger with two entries."""
+    with own.database.connect() as connection:
+        connection.execute(ADD, [1])
+        connection.execute(ADD, [2])
+        connection.commit()
+        yield connection
+        connection.rollback()
+
+
+@pytest.fixture
+def owner(own: Own, application: psycopg.Connection) -> Iterator[psycopg.Connection]:
+    """A connection as the owner of the same ledger."""
+    with psycopg.connect(own.database.owner_url) as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.fixture
+def eraser(owner: psycopg.Connection) -> psycopg.Connection:
+    """The owner's connection, become the eraser."""
+    owner.execute(f"SET ROLE {ERASER}")
+    owner.commit()
+    return owner
+
+
+@pytest.fixture
+def empty(cluster: Cluster) -> Iterator[Database]:
+    """A database with nothing in it."""
+    with psycopg.connect(cluster.url(SUPERUSER, "postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE test_empty OWNER {OWNER}")
+        database = Database(cluster.url(APPLICATION, "test_empty"), cluster.url(OWNER, "test_empty"))
+        yield database
+        database.close()
+        connection.execute("DROP DATABASE test_empty WITH (FORCE)")
+
+
+def entries(connection: psycopg.Connection) -> list[tuple]:
+    return connection.execute("SELECT node, seq, kind, hash, data, salt, sealed FROM entry ORDER BY seq").fetchall()
+
+
+# --- the application ------------------------------------------------------------------------------
+
+
+def test_every_table_is_of_one_kind() -> None:
+    """A new table must be given its rights here, or the migration leaves it closed."""
+    assert sorted(NAMES) == sorted(table.name for table in (*APPEND_ONLY, *CHANGING, capture_job))
+
+
+@pytest.mark.parametrize("how", ["UPDATE", "DELETE", "TRUNCATE"])
+@pytest.mark.parametrize("table", [*LEDGER, "capture_job"])
+def test_the_application_may_not_change_a_ledger_table(table: str, how: str, application: psycopg.Connection) -> None:
+    with pytest.raises(InsufficientPrivilege):
+        application.execute(change(how, table))
+
+
+@pytest.mark.parametrize("how", ["DELETE", "TRUNCATE"])
+@pytest.mark.parametrize("table", [table.name for table in CHANGING])
+def test_the_application_may_not_remove_a_present_state(table: str, how: str, application: psycopg.Connection) -> None:
+    with pytest.raises(InsufficientPrivilege):
+        application.execute(change(how, table))
+
+
+@pytest.mark.parametrize("table", NAMES)
+def test_the_applications_rights_are_these_and_no_more(table: str, own: Own) -> None:
+    with own.superuser() as connection:
+        found = connection.execute(
+            "SELECT grantee, array_agg(privilege_type::text ORDER BY privilege_type::text) FROM"
+            " information_schema.role_table_grants WHERE table_name = %s AND grantee <> %s GROUP BY grantee",
+            [table, OWNER],
+        ).fetchall()
+    expected = ["INSERT", "SELECT", "UPDATE"] if table in {t.name for t in CHANGING} else ["INSERT", "SELECT"]
+    assert found == [(APPLICATION, expected)]
+
+
+@pytest.mark.parametrize("role", [OWNER, ERASER, SUPERUSER])
+def test_the_application_cannot_become(role: str, application: psycopg.Connection) -> None:
+    for statement in (f"SET ROLE {role}", f"SET SESSION AUTHORIZATION {role}", f"GRANT {role} TO {APPLICATION}"):
+        with pytest.raises(InsufficientPrivilege):
+            application.execute(statement)
+        application.rollback()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE mine (x int)",
+        "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE SCHEMA mine",
+        "CREATE EXTENSION plpgsql",
+        "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "ALTER TABLE entry DISABLE TRIGGER ALL",
+        "DROP TRIGGER entry_is_append_only ON entry",
+        "CREATE RULE mine AS ON INSERT TO entry DO INSTEAD NOTHING",
+        "CREATE TRIGGER mine BEFORE INSERT ON entry FOR EACH ROW EXECUTE FUNCTION refuse_change()",
+        "ALTER TABLE entry OWNER TO suyuan_app",
+        "DROP TABLE entry",
+        "SET session_replication_role = replica",
+        "INSERT INTO event_id VALUES ('x', 0, 7, 1, 'y') ON CONFLICT (id, declaration) DO UPDATE SET seq = 2",
+        "SELECT * FROM entry FOR UPDATE",
+        "MERGE INTO entry USING head ON false WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN DO NOTHING",
+        "COPY entry TO PROGRAM 'cat'",
+        "COPY entry FROM '/etc/passwd'",
+        "UPDATE alembic_version SET version_num = 'x'",
+        "CREATE ROLE mine",
+    ],
+)
+def test_the_application_finds_no_way_around(statement: str, application: psycopg.Connection) -> None:
+    before = entries(application)
+    application.commit()
+    with pytest.raises((InsufficientPrivilege, psycopg.errors.DuplicateObject)):
+        application.execute(statement)
+    application.rollback()
+    assert entries(application) == before
+
+
+def test_the_embedded_application_may_not_make_temporary_tables(cluster: Cluster) -> None:
+    with psycopg.connect(cluster.url(APPLICATION, DATABASE)) as connection, pytest.raises(InsufficientPrivilege):
+        connection.execute("CREATE TEMPORARY TABLE mine (x int)")
+
+
+# --- the owner, and the eraser --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["UPDATE", "DELETE", "TRUNCATE"])
+@pytest.mark.parametrize("table", LEDGER)
+def test_the_trigger_refuses_the_owner(table: str, how: str, owner: psycopg.Connection) -> None:
+    if (table, how) == ("entry", "UPDATE"):
+        statement = "UPDATE entry SET hash = sha256('other')"
+    else:
+        statement = change(how, table)
+    with pytest.raises(RaiseException, match=f"append-only: {how} on {table} is refused"):
+        owner.execute(statement)
+
+
+@pytest.mark.parametrize("column", ["node", "seq", "kind", "record_time", "hash", "data"])
+def test_the_trigger_lets_nobody_touch_what_is_hashed(column: str, own: Own, owner: psycopg.Connection) -> None:
+    """Not even together with an erasure, and not even the superuser, unless it turns the triggers off."""
+    other = {"record_time": "now() + interval '1 s'", "hash": "sha256('o')", "data": "'other'"}.get(column, "9")
+    for url in (own.database.owner_url, own.cluster.url(SUPERUSER, own.name)):
+        with psycopg.connect(url) as connection, pytest.raises(RaiseException, match="append-only: UPDATE on entry"):
+            connection.execute(f"UPDATE entry SET {column} = {other}, salt = NULL, sealed = NULL WHERE seq = 1")
+
+
+def test_the_eraser_empties_salt_and_sealed_together(eraser: psycopg.Connection, own: Own) -> None:
+    before = entries(own.superuser())
+    assert eraser.execute("UPDATE entry SET salt = NULL, sealed = NULL WHERE (node, seq) = (7, 1)").rowcount == 1
+    eraser.commit()
+    assert entries(own.superuser()) == [(*before[0][:5], None, None), before[1]]
+    eraser.execute("UPDATE entry SET salt = NULL, sealed = NULL WHERE (node, seq) = (7, 1)")
+
+
+@pytest.mark.parametrize(
+    ("statement", "refusal"),
+    [
+        ("UPDATE entry SET salt = NULL", RaiseException),
+        ("UPDATE entry SET sealed = NULL", RaiseException),
+        ("UPDATE entry SET salt = 'x', sealed = 'y'", RaiseException),
+        ("UPDATE entry SET salt = '', sealed = ''", RaiseException),
+        ("UPDATE entry SET salt = NULL, sealed = 'y'", RaiseException),
+        ("UPDATE entry SET salt = NULL, sealed = NULL, hash = sha256('x')", InsufficientPrivilege),
+        ("UPDATE entry SET data = 'x'", InsufficientPrivilege),
+        ("UPDATE entry SET seq = 9", InsufficientPrivilege),
+        ("SELECT sealed FROM entry", InsufficientPrivilege),
+        ("SELECT data FROM entry", InsufficientPrivilege),
+        ("SELECT * FROM credential", InsufficientPrivilege),
+        ("CREATE TABLE mine (x int)", InsufficientPrivilege),
+        (ADD.replace("%s", "3"), InsufficientPrivilege),
+    ],
+)
+def test_the_eraser_can_do_nothing_else(statement: str, refusal: type, eraser: psycopg.Connection, own: Own) -> None:
+    before = entries(own.superuser())
+    with pytest.raises(refusal):
+        eraser.execute(statement)
+    eraser.rollback()
+    assert entries(own.superuser()) == before
+
+
+@pytest.mark.parametrize("table", NAMES)
+def test_the_eraser_may_not_change_a_table(table: str, eraser: psycopg.Connection) -> None:
+    for how in ("UPDATE", "DELETE", "TRUNCATE"):
+        with pytest.raises(InsufficientPrivilege):
+            eraser.execute(change(how, table))
+        eraser.rollback()
+
+
+def test_an_emptied_part_cannot_be_filled_again(eraser: psycopg.Connection, own: Own) -> None:
+    eraser.execute("UPDATE entry SET salt = NULL, sealed = NULL")
+    eraser.commit()
+    for url in (own.database.owner_url, own.cluster.url(SUPERUSER, own.name)):
+        with psycopg.connect(url) as connection, pytest.raises(RaiseException):
+            connection.execute("UPDATE entry SET salt = 'salt', sealed = 'sealed'")
+
+
+def test_nobody_logs_in_as_the_eraser(cluster: Cluster) -> None:
+    with psycopg.connect(cluster.url(SUPERUSER)) as connection:
+        role = connection.execute("SELECT rolcanlogin, rolsuper FROM pg_roles WHERE rolname = %s", [ERASER]).fetchone()
+    assert role == (False, False)
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(cluster.url(ERASER))
+
+
+def test_salt_and_sealed_come_together(application: psycopg.Connection) -> None:
+    for values in ("'salt', NULL", "NULL, 'sealed'"):
+        with pytest.raises(CheckViolation):
+            application.execute(f"INSERT INTO entry VALUES (7, 3, 1, now(), sha256('x'), 'bytes', {values})")
+        application.rollback()
+
+
+# --- migrations -----------------------------------------------------------------------------------
+
+
+def schema(url: str, *options: str) -> str:
+    """What pg_dump says of a database, without the lines that differ from dump to dump."""
+    dumped = subprocess.run(
+        [_binaries() / "pg_dump", "--schema-only", "--exclude-table=alembic_version", *options, url],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert dumped.returncode == 0, dumped.stderr
+    return "\n".join(line for line in dumped.stdout.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
+
+
+def test_the_migrations_build_exactly_what_the_tables_declare(own: Own, empty: Database) -> None:
+    with empty.as_owner() as connection:
+        engine = sqlalchemy.create_engine(
+            "postgresql+psycopg://", creator=lambda: connection, poolclass=sqlalchemy.StaticPool
+        )
+        metadata.create_all(engine)
+    declared = schema(empty.owner_url, "--no-privileges")
+    assert schema(own.database.owner_url, "--no-privileges") == declared
+    for part in (*NAMES, "entry_is_erased_only", "head_hash_is_sha256", "event_by_event_time", "COMMENT ON COLUMN"):
+        assert part in declared, "the comparison would not see it"
+
+
+def test_migrating_again_changes_nothing(own: Own) -> None:
+    before = schema(own.database.owner_url)
+    assert "GRANT" in before
+    migrate(own.database)
+    assert schema(own.database.owner_url) == before and is_current(own.database)
+
+
+def test_migrating_takes_back_what_was_granted_by_hand(own: Own) -> None:
+    before = schema(own.database.owner_url)
+    with own.database.as_owner() as connection:
+        connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {APPLICATION}")
+        connection.execute("GRANT SELECT, DELETE ON entry TO PUBLIC")
+    migrate(own.database)
+    assert schema(own.database.owner_url) == before
+
+
+def test_processes_that_migrate_at_once_wait_for_each_other(empty: Database) -> None:
+    """Two programs started together on a fresh installation are the usual case."""
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(migrate, empty) for _ in range(4)]:
+            done.result()
+    require_current(empty)
+
+
+def test_a_migration_cut_off_leaves_nothing(empty: Database, cluster: Cluster) -> None:
+    """A schema without its rights would look finished to `require_current`."""
+    stranger = Database("postgresql://no_such_role@/x?host=/x", empty.owner_url)
+    with pytest.raises(psycopg.errors.UndefinedObject):
+        migrate(stranger)
+    assert schema(cluster.url(SUPERUSER, "test_empty")).count("CREATE TABLE") == 0
+
+
+def test_an_empty_database_is_not_current(empty: Database) -> None:
+    with pytest.raises(Misconfigured, match="run: suyuan migrate"):
+        require_current(empty)
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE alembic_version SET version_num = '0000'", "DELETE FROM alembic_version"]
+)
+def test_another_schema_is_not_current(statement: str, own: Own) -> None:
+    with own.superuser() as connection:
+        connection.execute(statement)
+    with pytest.raises(Misconfigured, match="another schema than this release; run: suyuan migrate"):
+        require_current(own.database)
+
+
+def test_the_schema_of_a_release_to_come_is_left_alone(own: Own) -> None:
+    with own.superuser() as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = schema(own.database.owner_url)
+    with pytest.raises(Misconfigured, match=r"a schema that this release does not know.*9999"):
+        migrate(own.database)
+    assert schema(own.database.owner_url) == before
+
+
+def test_without_the_owner_nothing_is_migrated(own: Own) -> None:
+    with pytest.raises(Misconfigured, match="SUYUAN_OWNER_DATABASE_URL"):
+        migrate(Database(own.database.url))
+
+
+def test_a_url_without_user_is_refused(own: Own) -> None:
+    with pytest.raises(Misconfigured, match="SUYUAN_DATABASE_URL names no user"):
+        migrate(Database(f"postgresql:///x?host={own.cluster.socket}", own.database.owner_url))
+
+
+def test_an_owner_that_may_not_have_the_eraser_is_told_what_to_run(empty: Database, cluster: Cluster) -> None:
+    """A second ledger on one server has another owner, who finds the eraser's role there already."""
+    with psycopg.connect(cluster.url(SUPERUSER, "test_empty"), autocommit=True) as connection:
+        connection.execute("CREATE ROLE second_owner LOGIN; ALTER DATABASE test_empty OWNER TO second_owner")
+        connection.execute(f"GRANT second_owner TO {OWNER} WITH SET TRUE; ALTER ROLE {OWNER} SET role = second_owner")
+        try:
+            with pytest.raises(Misconfigured, match=rf"administrator run: GRANT {ERASER} TO <owner>"):
+                migrate(empty)
+            connection.execute(f"GRANT {ERASER} TO second_owner WITH SET TRUE")
+            migrate(empty)
+            require_current(empty)
+        finally:
+            connection.execute(f"ALTER ROLE {OWNER} RESET role")
+            connection.execute(f"REASSIGN OWNED BY second_owner TO {OWNER}; DROP OWNED BY second_owner")
+            connection.execute("DROP ROLE second_owner")
