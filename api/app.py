@@ -24,6 +24,7 @@ def create_app(ledger: Ledger | None, lifespan: Lifespan[FastAPI] | None = None)
         redoc_url=None,
         docs_url=None,
         lifespan=lifespan,
+        responses=problems.DOCUMENTED,
     )
     app.state.ledger = ledger
     problems.install(app)

@@ -217,7 +217,7 @@ def trace(
 ) -> None:
     """Show where a code came from and where everything made of it went.
 
-    Example: `suyuan trace "(01)06901234500108(10)P20261122A" --direction backward`
+    Example: `suyuan trace "(01)06901234500103(10)P20261122A" --direction backward`
     """
     if format not in ("tree", "json"):
         raise UnreadableCode("format", format, "it is tree or json")

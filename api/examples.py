@@ -13,9 +13,9 @@ EVENT: Json = {
     "disposition": "in_transit",
     "readPoint": {"id": "https://id.gs1.org/414/6901234500011"},
     "quantityList": [
-        {"epcClass": "https://id.gs1.org/01/06901234500108/10/P20261122A", "quantity": 86.5, "uom": "KGM"}
+        {"epcClass": "https://id.gs1.org/01/06901234500103/10/P20261122A", "quantity": 86.5, "uom": "KGM"}
     ],
-    "destinationList": [{"type": "possessing_party", "destination": "https://id.gs1.org/417/6901234500023"}],
+    "destinationList": [{"type": "possessing_party", "destination": "https://id.gs1.org/417/6901234500028"}],
 }
 BARE_EVENT: Json = {"@context": _CONTEXT, **EVENT}
 DOCUMENT: Json = {

@@ -52,6 +52,19 @@ _TOLD: dict[type[LedgerError], str] = {
 _OTHER = {404: "NoSuchNameException", 405: "ImplementationException", 415: "UnsupportedMediaTypeException"}
 LIMIT_HEADERS = {"GS1-EPCIS-Capture-Limit": str(EVENTS_MAX), "GS1-EPCIS-Capture-File-Size-Limit": str(BODY_BYTES_MAX)}
 BREACHES_SHOWN = 100
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    code: {
+        "description": what,
+        "content": {"application/problem+json": {"schema": {
+            "type": "object", "required": ["type", "title", "status"], "properties": {
+                "type": {"type": "string", "examples": ["epcisException:NoSuchNameException"]},
+                "title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"},
+            }
+        }}},
+    }
+    for code, what in (("4XX", "what is wrong with the request"), ("5XX", "why it cannot be answered now"))
+}  # fmt: skip
+"""How OpenAPI describes every error."""
 
 
 class UnsupportedMediaType(LedgerError):

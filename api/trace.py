@@ -24,7 +24,7 @@ def trace_code(
     actor: MayTrace,
     request: Request,
     code: Annotated[str, Path(description="URI, (01)… with lot or serial, 20 digits, SSCC or GTIN", examples=[
-        "(01)06901234500108(10)P20261122A"
+        "(01)06901234500103(10)P20261122A"
     ])],
     direction: Annotated[Direction, Query()] = Direction.BOTH,
 ) -> Response:  # fmt: skip

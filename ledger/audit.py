@@ -26,7 +26,7 @@ from ledger.documents import read_json, write_json
 from ledger.drafts import EventId, erasure_name, id_key, identity_again
 from ledger.entries import GENESIS, Entry, Kind, commitment, decode, hash_of
 from ledger.errors import LedgerError
-from ledger.events import parse_time
+from ledger.fields import parse_time
 from ledger.index import columns, mentions
 from ledger.log import STEP_ENTRIES_MAX
 from ledger.merkle import EMPTY_ROOT, HASH_BYTES, TILE_WIDTH, Edge, leaf_hash

@@ -16,7 +16,8 @@ from ledger.documents import CapturedEvent, Document
 from ledger.drafts import draft_envelope, draft_event
 from ledger.entries import SALT_BYTES
 from ledger.errors import NotAllowed
-from ledger.identifiers import Key, canonical_key
+from ledger.gs1 import Key
+from ledger.identifiers import canonical_key
 
 
 class ErrorBehaviour(StrEnum):

@@ -14,15 +14,8 @@ from enum import StrEnum
 from typing import NewType
 
 from ledger.errors import UnreadableCode
-from ledger.identifiers import (
-    Key,
-    canonical_key,
-    check_digit,
-    is_digits,
-    parse_element_string,
-    parse_gtin,
-    parse_sscc,
-)
+from ledger.gs1 import Key, check_digit, is_digits, parse_gtin, parse_sscc
+from ledger.identifiers import canonical_key, parse_element_string
 
 NodeCode = NewType("NodeCode", int)
 """A circulation node: 9 digits as a number (6 of GB/T 2260 region, 3 of filing serial). No check digit."""

@@ -101,7 +101,8 @@ def _passes(error: psycopg.OperationalError) -> bool:
     """Whether waiting helps: a server that starts, stops, recovers or is not there, but not a wrong password."""
     text = str(error)
     return error.sqlstate in (None, "57P03", "57P01") and not any(
-        phrase in text for phrase in ("authentication failed", "does not exist", "no pg_hba.conf entry")
+        phrase in text
+        for phrase in ("authentication", "no password supplied", "does not exist", "no pg_hba.conf entry")
     )
 
 

@@ -13,8 +13,10 @@ import jiter
 import orjson
 from pydantic import ValidationError
 
+from ledger.envelopes import DOCUMENT
 from ledger.errors import Breach, LimitExceeded, UnacceptableEvent
-from ledger.events import DOCUMENT, EVENT, is_uri
+from ledger.events import EVENT
+from ledger.fields import is_uri
 from ledger.vocabulary import STANDARD_CONTEXTS
 
 Json = dict[str, Any]

@@ -17,7 +17,7 @@ from ledger.disclosure import Json, split
 from ledger.documents import CapturedEvent, Context, write_json
 from ledger.entries import SALT_BYTES, Kind, commitment, micros
 from ledger.errors import LimitExceeded
-from ledger.events import EPOCH, parse_time
+from ledger.fields import EPOCH, parse_time
 from ledger.index import Action, Role, columns, mentions
 
 EVENT_ITEMS_MAX = 20_000

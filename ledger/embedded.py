@@ -43,7 +43,7 @@ _UNPRIVILEGED = "nobody"
 _STARTS_MAX = 7
 _STARTED = "started\n"
 _CONNECTION = {
-    "port": "5432", "hostaddr": "", "options": "", "require_auth": "", "channel_binding": "disable",
+    "port": "5432", "hostaddr": "", "options": "", "require_auth": "none", "channel_binding": "disable",
     "sslmode": "disable", "gssencmode": "disable", "target_session_attrs": "any", "client_encoding": "UTF8",
 }  # fmt: skip
 """What the variables PGPORT, PGHOSTADDR, PGOPTIONS, … would fill in, were it left open."""

@@ -12,17 +12,11 @@ full URI, and are kept whole. Where GS1's examples and its schema leave room, th
 Pure. Reading bytes, limits and documents: `ledger/documents.py`.
 """
 
-import re
 from collections import Counter
-from datetime import UTC, datetime
-from decimal import Decimal
-from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -31,175 +25,31 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
-from ledger.errors import UnreadableCode
-from ledger.identifiers import URI_LENGTH_MAX, canonical_key
-from ledger.vocabulary import (
-    ALERT_TYPES,
-    BUSINESS_STEPS,
-    COMPONENTS,
-    DISPOSITIONS,
-    ERROR_REASONS,
-    MEASUREMENT_TYPES,
-    PARTY_TYPES,
-    STANDARD_PREFIXES,
-    TRANSACTION_TYPES,
-    Vocabulary,
+from ledger.fields import (
+    ABSENT,
+    LIST_LENGTH_MAX,
+    Action,
+    BusinessStep,
+    Closed,
+    Disposition,
+    Epc,
+    HexBinary,
+    Number,
+    Offset,
+    Open,
+    Text,
+    Time,
+    UnitOfMeasure,
+    Uri,
+    breach,
+    require_declared,
+    word,
 )
-
-EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-_LEAP_SECOND = re.compile(r":60(?=[.Zz+-])")
+from ledger.vocabulary import ALERT_TYPES, COMPONENTS, ERROR_REASONS, MEASUREMENT_TYPES, PARTY_TYPES, TRANSACTION_TYPES
 
 
-def _breach(reason: object) -> PydanticCustomError:
-    return PydanticCustomError("epcis", "{reason}", {"reason": str(reason)})
-
-
-@lru_cache(maxsize=1 << 14)
-def parse_time(text: str) -> datetime:
-    """The RFC 3339 time in `text` as UTC, to the microsecond; a leap second counts as the second before.
-
-    `ValueError` if it is no time, or lies outside the years 1 to 9999 in UTC.
-    """
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass  # a leap second or a small z, which Python does not take; or no time at all
-    try:
-        return datetime.fromisoformat(_LEAP_SECOND.sub(":59", text.upper())).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"{text!r} is no time: {error}") from None
-
-
-def _check_time(text: str) -> str:
-    try:
-        parse_time(text)
-    except ValueError as error:
-        raise _breach(error) from None
-    return text
-
-
-def _check_epc(uri: str) -> str:
-    try:
-        canonical_key(uri)
-    except UnreadableCode as error:
-        raise _breach(error) from None
-    return uri
-
-
-def _check_number(number: int | Decimal) -> int | Decimal:
-    if isinstance(number, Decimal):
-        if not -30 <= number.adjusted() <= 30:
-            raise _breach("the number is beyond 10 to the power of 30, or closer to 0 than its reciprocal")
-    elif not -(2**63) <= number < 2**63:
-        raise _breach("the whole number needs more than 64 bits")
-    return number
-
-
-def _word(vocabulary: Vocabulary) -> Any:
-    @lru_cache(maxsize=4096)
-    def check(value: str) -> str:
-        try:
-            if len(value) > URI_LENGTH_MAX:
-                raise ValueError(f"it is longer than {URI_LENGTH_MAX} characters")
-            vocabulary.word(value)
-        except ValueError as error:
-            raise _breach(error) from None
-        if value not in vocabulary.words and not _URI_SHAPE.fullmatch(value):
-            raise _breach(f"{value!r} is no URI")
-        return value
-
-    return AfterValidator(check)
-
-
-# RFC 3986: brackets only around an IP address, # once. ASCII digits only, since \d takes every script's.
-_URI_CHARACTER = r"(?:[A-Za-z0-9\-._~:/?@!$&'()*+,;=]|%[0-9A-Fa-f]{2})"
-_URI_PATTERN = (
-    r"^[A-Za-z][A-Za-z0-9+.\-]*:"
-    rf"(?://\[[0-9A-Fa-f:.]+\]{_URI_CHARACTER}*|{_URI_CHARACTER}+)(?:#{_URI_CHARACTER}*)?$"
-)
-_URI_SHAPE = re.compile(_URI_PATTERN)
-_TIME_PATTERN = (
-    r"^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)"
-    r"(?:\.[0-9]{1,30})?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$"
-)
-
-
-def is_uri(text: str) -> bool:
-    """Whether `text` is an absolute URI (RFC 3986)."""
-    return _URI_SHAPE.fullmatch(text) is not None
-
-
-LIST_LENGTH_MAX = 20_000
-DEPTH_MAX = 60
-"""Of what one extension field holds."""
-ABSENT: Any = None
-"""The default of optional fields. Defaults are not validated, so leaving a field out is allowed and null is not."""
-
-Uri = Annotated[str, Field(pattern=_URI_PATTERN, max_length=URI_LENGTH_MAX)]
-Epc = Annotated[Uri, AfterValidator(_check_epc)]
-Time = Annotated[str, Field(pattern=_TIME_PATTERN), AfterValidator(_check_time)]
-Number = Annotated[int | Decimal, AfterValidator(_check_number)]
-Text = Annotated[str, Field(max_length=10_000)]
-UnitOfMeasure = Annotated[str, Field(pattern=r"^[A-Z0-9]{2,3}$")]
-Offset = Annotated[str, Field(pattern=r"^[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00)$")]
-HexBinary = Annotated[str, Field(pattern=r"^[A-Fa-f0-9]+$", max_length=10_000)]
-Action = Literal["OBSERVE", "ADD", "DELETE"]
-BusinessStep = Annotated[str, _word(BUSINESS_STEPS)]
-Disposition = Annotated[str, _word(DISPOSITIONS)]
-
-
-class _Closed(BaseModel):
-    """An element that takes no extension fields."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-def _require_declared(name: str, prefixes: frozenset[str] | None) -> None:
-    """`name` is an extension field's. `prefixes` are those declared besides the standard ones.
-
-    None means that any may be: the context names a document of somebody else.
-    """
-    prefix, colon, rest = name.partition(":")
-    if not colon or not rest or not prefix:
-        raise _breach(f"{name!r} is no field of EPCIS 2.0 here; a field of your own needs a declared prefix")
-    if rest.startswith("//") or prefix == "urn":
-        if not _URI_SHAPE.fullmatch(name):
-            raise _breach(f"the field name {name!r} is no URI")
-    elif " " in name or not name.isprintable():
-        raise _breach(f"the field name {name!r} holds a character that cannot be seen")
-    elif prefixes is not None and prefix not in STANDARD_PREFIXES and prefix not in prefixes:
-        raise _breach(f"the prefix of {name!r} is not declared in @context")
-
-
-def _extension_name(name: str, info: ValidationInfo) -> str:
-    _require_declared(name, info.context)
-    return name
-
-
-def _extension_value(value: Any) -> Any:
-    """Standard fields have a depth of their own; only what extensions hold can be deep."""
-    stack = [(value, 1)] if type(value) in (dict, list) else []
-    while stack:
-        inner, depth = stack.pop()
-        if depth > DEPTH_MAX:
-            raise _breach(f"it is nested deeper than {DEPTH_MAX} levels")
-        children = inner.values() if type(inner) is dict else inner
-        stack += [(child, depth + 1) for child in children if type(child) in (dict, list)]
-    return value
-
-
-class _Open(BaseModel):
-    """An element that takes extension fields, each under a declared prefix or a full URI."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-    __pydantic_extra__: dict[
-        Annotated[str, AfterValidator(_extension_name)], Annotated[Any, AfterValidator(_extension_value)]
-    ]
-
-
-class QuantityElement(_Closed):
+class QuantityElement(Closed):
     """How much of a class of goods; without `uom` a count, without `quantity` unknown (EPCIS 7.3.3.3)."""
 
     epcClass: Epc
@@ -207,7 +57,7 @@ class QuantityElement(_Closed):
     uom: UnitOfMeasure = ABSENT
 
 
-class PersistentDisposition(_Closed):
+class PersistentDisposition(Closed):
     """Dispositions that hold until unset; at least one of the two lists."""
 
     set: Annotated[list[Disposition], Field(min_length=1)] = ABSENT
@@ -216,41 +66,41 @@ class PersistentDisposition(_Closed):
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if self.set is None and self.unset is None:
-            raise _breach("it holds neither set nor unset")
+            raise breach("it holds neither set nor unset")
         for values in (self.set, self.unset):
             if values is not None and len({*values}) < len(values):
-                raise _breach("it names a disposition twice")
+                raise breach("it names a disposition twice")
         return self
 
 
-class Place(_Open):
+class Place(Open):
     """A read point or business location."""
 
     id: Epc
 
 
-class BusinessTransaction(_Closed):
+class BusinessTransaction(Closed):
     """A reference to a business document."""
 
-    type: Annotated[str, _word(TRANSACTION_TYPES)] = ABSENT
+    type: Annotated[str, word(TRANSACTION_TYPES)] = ABSENT
     bizTransaction: Epc
 
 
-class Source(_Closed):
+class Source(Closed):
     """Who or where the goods come from."""
 
-    type: Annotated[str, _word(PARTY_TYPES)]
+    type: Annotated[str, word(PARTY_TYPES)]
     source: Epc
 
 
-class Destination(_Closed):
+class Destination(Closed):
     """Who or where the goods go to."""
 
-    type: Annotated[str, _word(PARTY_TYPES)]
+    type: Annotated[str, word(PARTY_TYPES)]
     destination: Epc
 
 
-class SensorMetadata(_Open):
+class SensorMetadata(Open):
     """What holds for all reports of one sensor element."""
 
     time: Time = ABSENT
@@ -263,11 +113,11 @@ class SensorMetadata(_Open):
     bizRules: Uri = ABSENT
 
 
-class SensorReport(_Open):
+class SensorReport(Open):
     """One observation of one property."""
 
-    type: Annotated[str, _word(MEASUREMENT_TYPES)]
-    exception: Annotated[str, _word(ALERT_TYPES)] = ABSENT
+    type: Annotated[str, word(MEASUREMENT_TYPES)]
+    exception: Annotated[str, word(ALERT_TYPES)] = ABSENT
     deviceID: Uri = ABSENT
     deviceMetadata: Uri = ABSENT
     rawData: Uri = ABSENT
@@ -278,7 +128,7 @@ class SensorReport(_Open):
     chemicalSubstance: Uri = ABSENT
     coordinateReferenceSystem: Uri = ABSENT
     value: Number = ABSENT
-    component: Annotated[str, _word(COMPONENTS)] = ABSENT
+    component: Annotated[str, word(COMPONENTS)] = ABSENT
     stringValue: Text = ABSENT
     booleanValue: bool = ABSENT
     hexBinaryValue: HexBinary = ABSENT
@@ -292,29 +142,29 @@ class SensorReport(_Open):
     uom: Text = ABSENT
 
 
-class SensorElement(_Open):
+class SensorElement(Open):
     """Sensor data of an event: at least one report."""
 
     sensorMetadata: SensorMetadata = ABSENT
     sensorReport: Annotated[list[SensorReport], Field(min_length=1, max_length=LIST_LENGTH_MAX)]
 
 
-class InstanceLotMasterData(_Open):
+class InstanceLotMasterData(Open):
     """What is true of the very instances or lot that the event brings into being: extension fields only."""
 
 
-class ErrorDeclaration(_Open):
+class ErrorDeclaration(Open):
     """This event, recorded before, is in error (EPCIS 7.4.1.4)."""
 
     declarationTime: Time
-    reason: Annotated[str, _word(ERROR_REASONS)] = ABSENT
+    reason: Annotated[str, word(ERROR_REASONS)] = ABSENT
     correctiveEventIDs: Annotated[list[Uri], Field(max_length=LIST_LENGTH_MAX)] = ABSENT
 
 
 def _each_once(values: list[str]) -> list[str]:
     if len({*values}) < len(values):
         twice = next(value for value, count in Counter(values).items() if count > 1)
-        raise _breach(f"{twice!r} stands in it twice")
+        raise breach(f"{twice!r} stands in it twice")
     return values
 
 
@@ -324,7 +174,7 @@ QuantityList = Annotated[list[QuantityElement], Field(max_length=LIST_LENGTH_MAX
 TransactionList = Annotated[list[BusinessTransaction], Field(max_length=LIST_LENGTH_MAX)]
 
 
-class Event(_Open):
+class Event(Open):
     """The fields that every event has (EPCIS 7.4.1), and those that all five standard types may have."""
 
     context: Any = Field(default=ABSENT, alias="@context")
@@ -358,9 +208,9 @@ class ObjectEvent(Event):
     def _says_what(self) -> Self:
         sensed = self.sensorElementList and self.readPoint is not None
         if self.epcList is None and not self.quantityList and not sensed:
-            raise _breach("an ObjectEvent needs epcList, quantityList, or sensorElementList with readPoint")
+            raise breach("an ObjectEvent needs epcList, quantityList, or sensorElementList with readPoint")
         if self.ilmd is not None and self.action != "ADD":
-            raise _breach("ilmd is allowed with action ADD only")
+            raise breach("ilmd is allowed with action ADD only")
         return self
 
 
@@ -375,9 +225,9 @@ class _Containment(Event):
     @model_validator(mode="after")
     def _says_what(self) -> Self:
         if self.action != "DELETE" and not self.childEPCs and not self.childQuantityList:
-            raise _breach("it needs childEPCs or childQuantityList, except with action DELETE")
+            raise breach("it needs childEPCs or childQuantityList, except with action DELETE")
         if self.action != "OBSERVE" and self.parentID is None:
-            raise _breach("parentID is required with action ADD and DELETE")
+            raise breach("parentID is required with action ADD and DELETE")
         return self
 
 
@@ -407,7 +257,7 @@ class TransactionEvent(Event):
     @model_validator(mode="after")
     def _says_what(self) -> Self:
         if self.action != "DELETE" and self.epcList is None and not self.quantityList:
-            raise _breach("it needs epcList or quantityList, except with action DELETE")
+            raise breach("it needs epcList or quantityList, except with action DELETE")
         return self
 
 
@@ -427,9 +277,9 @@ class TransformationEvent(Event):
     def _says_what(self) -> Self:
         inputs, outputs = self.inputEPCList or self.inputQuantityList, self.outputEPCList or self.outputQuantityList
         if not (inputs or outputs):
-            raise _breach("a TransformationEvent needs inputs or outputs")
+            raise breach("a TransformationEvent needs inputs or outputs")
         if not (inputs and outputs) and self.transformationID is None:
-            raise _breach("without transformationID, a TransformationEvent needs both inputs and outputs")
+            raise breach("without transformationID, a TransformationEvent needs both inputs and outputs")
         return self
 
 
@@ -458,8 +308,8 @@ class ExtensionEvent(Event):
     @classmethod
     def _type_is_declared(cls, name: str, info: ValidationInfo) -> str:
         if name.startswith(_EPCIS_NAMES):
-            raise _breach(f"{name!r} is no type of somebody else's; write the bare word of EPCIS 2.0")
-        _require_declared(name, info.context)
+            raise breach(f"{name!r} is no type of somebody else's; write the bare word of EPCIS 2.0")
+        require_declared(name, info.context)
         return name
 
 
@@ -488,100 +338,3 @@ AnyEvent = Annotated[
     ),
 ]
 EVENT: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
-
-
-class VocabularyAttribute(_Open):
-    """One attribute of a master data element."""
-
-    id: Uri
-    attribute: Any = ABSENT
-
-
-class VocabularyElement(_Open):
-    """One thing that master data describes."""
-
-    id: Uri
-    attributes: list[VocabularyAttribute] = ABSENT
-    children: list[Uri] = ABSENT
-
-
-class MasterVocabulary(_Open):
-    """Master data elements of one kind."""
-
-    type: Uri
-    vocabularyElementList: list[VocabularyElement] = ABSENT
-
-
-class MasterData(BaseModel):
-    """Master data that travels in a document's header."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
-    vocabularyList: list[MasterVocabulary] = ABSENT
-
-
-class Header(_Open):
-    """The header of an EPCISDocument."""
-
-    epcisMasterData: MasterData = ABSENT
-
-
-Version = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=20)]
-
-
-class CaptureBody(_Closed):
-    """The body of an EPCISDocument; its events are checked one by one, each with its own context."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
-    eventList: list[Any]
-
-
-class EPCISDocument(_Open):
-    """A document to capture (EPCIS 2.0, 9.5)."""
-
-    context: Any = Field(alias="@context")
-    type: Literal["EPCISDocument"]
-    schemaVersion: Version
-    creationDate: Time
-    id: Uri = ABSENT
-    instanceIdentifier: Text = ABSENT
-    sender: Text = ABSENT
-    receiver: Text = ABSENT
-    epcisHeader: Header = ABSENT
-    epcisBody: CaptureBody
-
-
-class ResultsBody(_Open):
-    """What a query found."""
-
-    eventList: list[Any]
-    vocabularyList: list[MasterVocabulary] = ABSENT
-
-
-class QueryResults(_Open):
-    """A query's name and results."""
-
-    queryName: Text
-    subscriptionID: Text = ABSENT
-    resultsBody: ResultsBody
-
-
-class QueryBody(_Open):
-    """The body of an EPCISQueryDocument."""
-
-    queryResults: QueryResults
-
-
-class EPCISQueryDocument(_Open):
-    """The answer of a query, which can be captured elsewhere (EPCIS 2.0, 9.6)."""
-
-    context: Any = Field(alias="@context")
-    type: Literal["EPCISQueryDocument"]
-    schemaVersion: Version = ABSENT
-    creationDate: Time = ABSENT
-    id: Uri = ABSENT
-    epcisBody: QueryBody
-
-
-DOCUMENT: TypeAdapter[EPCISDocument | EPCISQueryDocument] = TypeAdapter(
-    Annotated[EPCISDocument | EPCISQueryDocument, Field(discriminator="type")]
-)

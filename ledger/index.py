@@ -10,8 +10,10 @@ from decimal import Decimal
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from ledger.events import EVENT_TYPES, parse_time
-from ledger.identifiers import Key, canonical_key
+from ledger.events import EVENT_TYPES
+from ledger.fields import parse_time
+from ledger.gs1 import Key
+from ledger.identifiers import canonical_key
 from ledger.vocabulary import BUSINESS_STEPS, DISPOSITIONS
 
 Json = dict[str, Any]

@@ -22,7 +22,8 @@ from ledger.codes import CITY, IMPORT, NODE_URN, NodeCode, TraceScheme, node_tex
 from ledger.drafts import draft
 from ledger.entries import Kind, actor_name, time_text
 from ledger.errors import Conflict, NotRecorded, NotSignedIn, UnreadableCode
-from ledger.identifiers import Key, canonical_key
+from ledger.gs1 import Key
+from ledger.identifiers import canonical_key
 from ledger.tables import credential as credential_table
 from ledger.tables import node as node_table
 

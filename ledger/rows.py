@@ -10,7 +10,7 @@ from datetime import datetime
 from struct import Struct
 
 from ledger.entries import micros
-from ledger.events import EPOCH
+from ledger.fields import EPOCH
 
 HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER = b"\xff\xff"

@@ -30,7 +30,8 @@ from ledger.documents import read_json
 from ledger.drafts import id_key
 from ledger.entries import Kind, decode
 from ledger.errors import NotRecorded, UnreadableCode
-from ledger.identifiers import Key, identifies_goods_closely
+from ledger.gs1 import Key
+from ledger.identifiers import identifies_goods_closely
 from ledger.index import Action, Mention, Role, columns, mentions
 from ledger.tables import entry, event_id, item_entry
 

@@ -12,7 +12,7 @@ from rich.tree import Tree
 
 from ledger.codes import node_text
 from ledger.entries import time_text
-from ledger.identifiers import Key
+from ledger.gs1 import Key
 from ledger.index import Action, Mention, Role
 from ledger.trace import Direction, Graph, OpenEnd, Reason, Step
 

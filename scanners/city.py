@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from ledger.codes import NODE_URN, TRACE_URN
-from ledger.identifiers import check_digit
+from ledger.gs1 import check_digit
 
 Json = dict[str, Any]
 CONTEXT = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"

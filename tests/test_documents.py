@@ -24,7 +24,7 @@ from ledger.documents import (
     write_json,
 )
 from ledger.errors import Breach, LimitExceeded, UnacceptableEvent
-from ledger.events import DEPTH_MAX
+from ledger.fields import DEPTH_MAX
 
 GS1 = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"
 EVENT = {

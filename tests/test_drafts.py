@@ -31,7 +31,7 @@ from ledger.drafts import (
 )
 from ledger.entries import Kind, commitment, encode
 from ledger.errors import LimitExceeded
-from ledger.events import EPOCH, parse_time
+from ledger.fields import EPOCH, parse_time
 from ledger.index import columns, mentions
 
 NODE = 330212333

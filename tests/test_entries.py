@@ -23,7 +23,7 @@ from ledger.entries import (
     time_text,
 )
 from ledger.errors import LedgerDamaged
-from ledger.events import EPOCH
+from ledger.fields import EPOCH
 
 hashes = st.binary(min_size=32, max_size=32)
 bodies = st.dictionaries(st.text(max_size=5), st.none() | st.integers(-9, 9) | st.text(max_size=5), max_size=3)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from ledger import vocabulary
 from ledger.documents import read_document
 from ledger.errors import UnacceptableEvent
-from ledger.events import EVENT_TYPES, is_uri, parse_time
+from ledger.events import EVENT_TYPES
+from ledger.fields import is_uri, parse_time
 from tests.conftest import VECTORS
 
 INVALID = VECTORS / "epcis-invalid"

@@ -4,6 +4,7 @@ import json
 import string
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from biip.checksums import gs1_standard_check_digit
@@ -15,15 +16,12 @@ from hypothesis import strategies as st
 from ledger import identifiers
 from ledger.documents import read_document
 from ledger.errors import UnreadableCode
-from ledger.identifiers import (
+from ledger.gs1 import (
     Lgtin,
     Sgln,
     Sgtin,
-    canonical_key,
     check_digit,
-    identifies_goods_closely,
     is_digits,
-    parse_element_string,
     parse_gln,
     parse_gtin,
     parse_lgtin,
@@ -32,6 +30,7 @@ from ledger.identifiers import (
     parse_sgtin,
     parse_sscc,
 )
+from ledger.identifiers import canonical_key, identifies_goods_closely, parse_element_string
 from ledger.index import Role, mentions
 from tests.conftest import VECTORS
 
@@ -205,9 +204,9 @@ def parse_element_key(text: str) -> str:
     """The key of an element string whose values may hold brackets; at most two application identifiers."""
     ai, _, rest = text[1:].partition(")")
     if ai != "414":
-        return f"{ai}/{identifiers.quote(rest, safe='-._~')}"
+        return f"{ai}/{quote(rest, safe='-._~')}"
     gln, extension = rest[:13], rest[18:]
-    return f"414/{gln}/254/{identifiers.quote(extension, safe='-._~')}" if extension not in ("", "0") else f"414/{gln}"
+    return f"414/{gln}/254/{quote(extension, safe='-._~')}" if extension not in ("", "0") else f"414/{gln}"
 
 
 @given(split_numbers(12), st.text(SET_39, min_size=1, max_size=18), numbers(4))
@@ -221,7 +220,7 @@ def test_a_part_identifier_may_hold_escaped_slashes(parts: tuple[str, str], part
 @given(numbers(13), serials, serials)
 def test_biip_reads_the_same_out_of_a_digital_link(body: str, lot: str, serial: str) -> None:
     item = parse_sgtin(body + slow_check_digit(body), serial)
-    link = f"https://example.com/01/{item.gtin}/10/{identifiers.quote(lot, safe='')}/21/{escape(serial)}?17=261231"
+    link = f"https://example.com/01/{item.gtin}/10/{quote(lot, safe='')}/21/{escape(serial)}?17=261231"
     theirs = GS1DigitalLinkURI.parse(link).as_canonical_uri()
     assert canonical_key(link) == canonical_key(theirs) == item.key
 
@@ -280,8 +279,8 @@ def agrees_with_the_general_way(uri: str) -> None:
     if short is None:
         return
     general = identifiers._urn_key(uri) if uri.startswith("urn") else None
-    pairs = identifiers._digital_link_pairs(uri.removeprefix("https://id.gs1.org"))
-    assert short == (general or identifiers._digital_link_key(pairs or []))
+    pairs = identifiers.digital_link_pairs(uri.removeprefix("https://id.gs1.org"))
+    assert short == (general or identifiers.digital_link_key(pairs or []))
 
 
 @pytest.mark.parametrize("prefix", range(6, 13))

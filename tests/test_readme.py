@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from api.app import create_app
 from api.command import app
 from api.ledger import Ledger
-from ledger import documents, drafts, events, identifiers, lanes, trace
+from ledger import documents, drafts, fields, gs1, lanes, trace
 from ledger.settings import NAMES
 
 ROOT = Path(__file__).parents[1]
@@ -87,7 +87,7 @@ def test_its_limits_are_the_code_s() -> None:
     for number in (
         f"{documents.BODY_BYTES_MAX >> 20} MiB, {documents.EVENTS_MAX:,} events",
         f"{drafts.EVENT_BYTES_MAX >> 20} MiB, {drafts.EVENT_ITEMS_MAX:,} items",
-        f"{events.DEPTH_MAX} levels", f"{identifiers.URI_LENGTH_MAX:,} characters",
+        f"{fields.DEPTH_MAX} levels", f"{gs1.URI_LENGTH_MAX:,} characters",
         f"{lanes.WAITING_ENTRIES_MAX:,} entries", f"{trace.DEPTH_MAX} steps, {trace.EVENTS_MAX:,} events",
     ):  # fmt: skip
         assert number in limits, number
