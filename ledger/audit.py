@@ -91,6 +91,7 @@ def audit(
     report = Report()
     with database.connect() as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        connection.execute("SET LOCAL TIME ZONE 'UTC'")
         total = _count(connection, "entry")
         derived = _Derived(connection, report)
         _chains(connection, report, derived, lambda done: progress("entries", done, total))
@@ -104,6 +105,11 @@ def audit(
 def _count(connection: psycopg.Connection, table: str) -> int:
     row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
     return int(row[0]) if row else 0
+
+
+def _time(column: str) -> str:
+    """A time as Python can hold it; NULL, which no entry says, for infinity and what lies beyond the years 1 to 9999."""
+    return f"CASE WHEN {column} BETWEEN '0001-01-01Z' AND '9999-12-31 23:59:59.999999Z' THEN {column} END"
 
 
 def _stream(connection: psycopg.Connection, name: str, query: str, *values: int) -> Iterator[list[Any]]:
@@ -133,7 +139,7 @@ def _chains(
 ) -> None:
     heads = {node: (seq, hash_) for node, seq, hash_ in connection.execute("SELECT node, seq, hash FROM head")}
     chain: _Chain | None = None
-    query = "SELECT node, seq, kind, record_time, hash, data, salt, sealed FROM entry ORDER BY node, seq"
+    query = f"SELECT node, seq, kind, {_time('record_time')}, hash, data, salt, sealed FROM entry ORDER BY node, seq"
     for rows in _stream(connection, "entries", query):
         good: list[_Checked] = []
         for row in rows:
@@ -339,8 +345,9 @@ class _Derived:
     def _check_events(self, expected: dict[_Place, tuple[Any, ...]]) -> None:
         self._expected["event"] += len(expected)
         found = self._connection.execute(
-            "SELECT node, seq, record_time, type, action, event_time, business_step, disposition, read_point,"
-            " business_location FROM event JOIN unnest(%b::int[], %b::bigint[]) AS p(node, seq) USING (node, seq)",
+            f"SELECT node, seq, {_time('record_time')}, type, action, {_time('event_time')}, business_step, disposition,"
+            " read_point, business_location FROM event"
+            " JOIN unnest(%b::int[], %b::bigint[]) AS p(node, seq) USING (node, seq)",
             [[node for node, _ in expected], [seq for _, seq in expected]],
             binary=True,
         )
@@ -366,7 +373,7 @@ class _Derived:
         self._expected["item_entry"] += len(expected)
         keys = [list(column) for column in zip(*expected, strict=True)] if expected else [[], [], [], []]
         found = self._connection.execute(
-            "SELECT item, node, seq, role, action, event_time FROM item_entry"
+            f"SELECT item, node, seq, role, action, {_time('event_time')} FROM item_entry"
             " JOIN unnest(%b::text[], %b::int[], %b::bigint[], %b::smallint[]) AS p(item, node, seq, role)"
             " USING (item, node, seq, role)",
             keys,
@@ -656,7 +663,8 @@ def _receipts(connection: psycopg.Connection, report: Report, receipts: Iterable
     for recorded in receipts:
         report.receipts += 1
         row = connection.execute(
-            "SELECT data, record_time FROM entry WHERE node = %s AND seq = %s", [recorded.node, recorded.seq]
+            f"SELECT data, {_time('record_time')} FROM entry WHERE node = %s AND seq = %s",
+            [recorded.node, recorded.seq],
         ).fetchone()
         where = f"entry {node_text(recorded.node)}/{recorded.seq}"
         if row is None:

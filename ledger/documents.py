@@ -93,7 +93,7 @@ def read_context(value: Any, path: str, outer: Context = _PLAIN) -> Context:
         elif not isinstance(part, dict):
             raise UnacceptableEvent([Breach(path, "@context is a URI, an object, or a list of these")])
         elif declared is not None:
-            declared |= {_prefix(name, target, path) for name, target in part.items() if ":" not in name}
+            declared |= {name for name, target in part.items() if ":" not in name and _namespace(target)}
         if part not in parts:
             parts.append(part)
     if len(parts) > CONTEXT_PARTS_MAX or (parts and _context_bytes(parts, path) > CONTEXT_BYTES_MAX):
@@ -108,11 +108,10 @@ def _context_bytes(parts: list[str | Json], path: str) -> int:
         raise UnacceptableEvent([Breach(path, f"it holds what cannot be kept: {error}")]) from None
 
 
-def _prefix(name: str, target: Any, path: str) -> str:
+def _namespace(target: Any) -> bool:
+    """Whether a term of a context stands for a URI, and so can be a prefix; others (keywords, coercions) cannot."""
     uri = target.get("@id") if isinstance(target, dict) else target
-    if not name.startswith("@") and (not isinstance(uri, str) or not uri):
-        raise UnacceptableEvent([Breach(f"{path}.{name}", "a prefix is declared by the URI of its namespace")])
-    return name
+    return isinstance(uri, str) and bool(uri)
 
 
 def read_document(data: bytes) -> Document:

@@ -43,11 +43,13 @@ def parse_time(text: str) -> datetime:
     `ValueError` if it is no time, or lies outside the years 1 to 9999 in UTC.
     """
     try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass  # a leap second or a small z, which Python does not take; or no time at all
-    try:
-        return datetime.fromisoformat(_LEAP_SECOND.sub(":59", text.upper())).astimezone(UTC)
+        try:
+            at = datetime.fromisoformat(text)
+        except ValueError:  # a leap second or a small z, which Python does not take; or no time at all
+            at = datetime.fromisoformat(_LEAP_SECOND.sub(":59", text.upper()))
+        if at.tzinfo is None:
+            raise ValueError("it does not say how far it is from UTC")
+        return at.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{text!r} is no time: {error}") from None
 
@@ -68,12 +70,16 @@ def _check_epc(uri: str) -> str:
     return uri
 
 
-def _check_number(number: int | Decimal) -> int | Decimal:
-    if isinstance(number, Decimal):
-        if not -30 <= number.adjusted() <= 30:
-            raise breach("the number is beyond 10 to the power of 30, or closer to 0 than its reciprocal")
-    elif not -(2**63) <= number < 2**63:
-        raise breach("the whole number needs more than 64 bits")
+def _check_number(number: Any) -> Any:
+    if type(number) is int:
+        if not -(2**63) <= number < 2**63:
+            raise breach("the whole number needs more than 64 bits")
+    elif not isinstance(number, Decimal):
+        raise breach("it is not a number")
+    elif not -30 <= number.adjusted() <= 30:
+        raise breach("the number is beyond 10 to the power of 30, or closer to 0 than its reciprocal")
+    elif len(str(number)) > NUMBER_LENGTH_MAX:
+        raise breach(f"the number has more than {NUMBER_LENGTH_MAX} characters")
     return number
 
 
@@ -112,6 +118,7 @@ def is_uri(text: str) -> bool:
 
 
 LIST_LENGTH_MAX = 20_000
+NUMBER_LENGTH_MAX = 50
 DEPTH_MAX = 60
 """Of what one extension field holds."""
 ABSENT: Any = None
@@ -120,7 +127,7 @@ ABSENT: Any = None
 Uri = Annotated[str, Field(pattern=_URI_PATTERN, max_length=URI_LENGTH_MAX)]
 Epc = Annotated[Uri, AfterValidator(_check_epc)]
 Time = Annotated[str, Field(pattern=_TIME_PATTERN), AfterValidator(_check_time)]
-Number = Annotated[int | Decimal, AfterValidator(_check_number)]
+Number = Annotated[Any, AfterValidator(_check_number)]
 Text = Annotated[str, Field(max_length=10_000)]
 UnitOfMeasure = Annotated[str, Field(pattern=r"^[A-Z0-9]{2,3}$")]
 Offset = Annotated[str, Field(pattern=r"^[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00)$")]
