@@ -261,7 +261,10 @@ def audit(
 def _receipts(path: Path, verifiers: list[Verifier]) -> Iterator[Recorded]:
     """The entries that a file of receipts vouches for; receipts follow each other, an empty line after each."""
     try:
-        for note in path.read_text().split("suyuan receipt v1\n")[1:]:
+        before, *notes = path.read_text().split("suyuan receipt v1\n")
+        if before.strip() or not notes:
+            raise NoteInvalid("it does not begin with a receipt")
+        for note in notes:
             yield from open_receipt(f"suyuan receipt v1\n{note.rstrip()}\n", verifiers)
     except OSError as error:
         raise NotRecorded(f"{path}: {error.strerror}") from error

@@ -8,7 +8,8 @@ One snapshot of the database is read once from end to end, in bounded memory:
 4. the checkpoint outside the database, and receipts that somebody brings: the log and the chains must hold them.
 
 It always ends, and it changes nothing. What it cannot know: entries cut off a chain's end before they were under any
-checkpoint or receipt. It shares the derivations with the write path, but neither its SQL nor its order of work.
+checkpoint or receipt; checkpoint rows taken away that no tick names; the id or digest that was made of what is erased.
+It shares the derivations with the write path, but neither its SQL nor its order of work.
 """
 
 import hashlib
@@ -18,6 +19,8 @@ from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import sql
+from psycopg.abc import Buffer
+from psycopg.types.datetime import TimestamptzBinaryLoader
 from psycopg.types.json import Jsonb
 
 from ledger.codes import CITY, node_text
@@ -91,7 +94,7 @@ def audit(
     report = Report()
     with database.connect() as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        connection.execute("SET LOCAL TIME ZONE 'UTC'")
+        connection.adapters.register_loader("timestamptz", _Time)
         total = _count(connection, "entry")
         derived = _Derived(connection, report)
         _chains(connection, report, derived, lambda done: progress("entries", done, total))
@@ -107,17 +110,22 @@ def _count(connection: psycopg.Connection, table: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _time(column: str) -> str:
-    """A time as Python can hold it; NULL, which no entry says, for infinity and what lies beyond the years 1 to 9999."""
-    return f"CASE WHEN {column} BETWEEN '0001-01-01Z' AND '9999-12-31 23:59:59.999999Z' THEN {column} END"
-
-
 def _stream(connection: psycopg.Connection, name: str, query: str, *values: int) -> Iterator[list[Any]]:
     """The rows of `query` in batches, through a server-side cursor."""
     with connection.cursor(name, binary=True) as cursor:
         cursor.execute(query, values or None)
         while rows := cursor.fetchmany(BATCH):
             yield rows
+
+
+class _Time(TimestamptzBinaryLoader):
+    """A time; or None, which no entry says, for what Python cannot hold: infinity, years before 1 or after 9999."""
+
+    def load(self, data: Buffer) -> Any:
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            return None
 
 
 # --- 1. chains ------------------------------------------------------------------------------------
@@ -139,7 +147,7 @@ def _chains(
 ) -> None:
     heads = {node: (seq, hash_) for node, seq, hash_ in connection.execute("SELECT node, seq, hash FROM head")}
     chain: _Chain | None = None
-    query = f"SELECT node, seq, kind, {_time('record_time')}, hash, data, salt, sealed FROM entry ORDER BY node, seq"
+    query = "SELECT node, seq, kind, record_time, hash, data, salt, sealed FROM entry ORDER BY node, seq"
     for rows in _stream(connection, "entries", query):
         good: list[_Checked] = []
         for row in rows:
@@ -345,9 +353,8 @@ class _Derived:
     def _check_events(self, expected: dict[_Place, tuple[Any, ...]]) -> None:
         self._expected["event"] += len(expected)
         found = self._connection.execute(
-            f"SELECT node, seq, {_time('record_time')}, type, action, {_time('event_time')}, business_step, disposition,"
-            " read_point, business_location FROM event"
-            " JOIN unnest(%b::int[], %b::bigint[]) AS p(node, seq) USING (node, seq)",
+            "SELECT node, seq, record_time, type, action, event_time, business_step, disposition, read_point,"
+            " business_location FROM event JOIN unnest(%b::int[], %b::bigint[]) AS p(node, seq) USING (node, seq)",
             [[node for node, _ in expected], [seq for _, seq in expected]],
             binary=True,
         )
@@ -373,7 +380,7 @@ class _Derived:
         self._expected["item_entry"] += len(expected)
         keys = [list(column) for column in zip(*expected, strict=True)] if expected else [[], [], [], []]
         found = self._connection.execute(
-            f"SELECT item, node, seq, role, action, {_time('event_time')} FROM item_entry"
+            "SELECT item, node, seq, role, action, event_time FROM item_entry"
             " JOIN unnest(%b::text[], %b::int[], %b::bigint[], %b::smallint[]) AS p(item, node, seq, role)"
             " USING (item, node, seq, role)",
             keys,
@@ -663,8 +670,9 @@ def _receipts(connection: psycopg.Connection, report: Report, receipts: Iterable
     for recorded in receipts:
         report.receipts += 1
         row = connection.execute(
-            f"SELECT data, {_time('record_time')} FROM entry WHERE node = %s AND seq = %s",
+            "SELECT data, record_time FROM entry WHERE node = %s AND seq = %s",
             [recorded.node, recorded.seq],
+            binary=True,
         ).fetchone()
         where = f"entry {node_text(recorded.node)}/{recorded.seq}"
         if row is None:

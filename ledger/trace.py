@@ -200,7 +200,7 @@ class _Walk:
     def run(self, starts: Iterable[Key]) -> None:
         frontier: dict[_Found, None] = dict.fromkeys((key, _ALWAYS) for key in starts)
         for level in range(DEPTH_MAX + 1):
-            frontier = {found: None for found in frontier if not self._followed(*found)}
+            frontier = {f: None for f in frontier if {f[1], _ALWAYS}.isdisjoint(self.visited.get(f[0], ()))}
             if not frontier:
                 break
             if level == DEPTH_MAX or self._cut:
@@ -215,10 +215,6 @@ class _Walk:
             frontier = following
         self._graph.cut |= self._cut
         self._graph.open_ends += [OpenEnd(key, self._direction, Reason.LIMIT, None) for key in self.limited]
-
-    def _followed(self, key: Key, during: _During) -> bool:
-        done = self.visited.get(key, ())
-        return during in done or _ALWAYS in done
 
     def _read_rows(self, keys: Iterable[Key]) -> None:
         """The rows of these items, each read once, in the order in which things happened."""
@@ -417,6 +413,8 @@ def walk(start: Key, starts: Iterable[Key], direction: Direction, reads: _Reads)
     walks = {way: _Walk(graph, way, reads, known) for way in ways}
     for one in walks.values():
         one.run(starts)
+        if graph.cut:
+            known.clear()  # the other way meets the limits itself, and says where
     graph.open_ends += _open_ends(graph, walks)
     return graph
 

@@ -80,47 +80,53 @@ def test_every_table_is_of_one_kind() -> None:
     assert sorted(NAMES) == sorted(table.name for table in (*APPEND_ONLY, *CHANGING, capture_job))
 
 
-@pytest.mark.parametrize("how", ["UPDATE", "DELETE", "TRUNCATE"])
-@pytest.mark.parametrize("table", [*LEDGER, "capture_job"])
-def test_the_application_may_not_change_a_ledger_table(table: str, how: str, application: psycopg.Connection) -> None:
+def require_refused(connection: psycopg.Connection, statement: str) -> None:
     with pytest.raises(InsufficientPrivilege):
-        application.execute(change(how, table))
+        connection.execute(statement)
+        pytest.fail(f"not refused: {statement}")
+    connection.rollback()
+
+
+@pytest.mark.parametrize("how", ["UPDATE", "DELETE", "TRUNCATE"])
+def test_the_application_may_not_change_a_ledger_table(how: str, application: psycopg.Connection) -> None:
+    for table in (*LEDGER, "capture_job"):
+        require_refused(application, change(how, table))
 
 
 @pytest.mark.parametrize("how", ["DELETE", "TRUNCATE"])
-@pytest.mark.parametrize("table", [table.name for table in CHANGING])
-def test_the_application_may_not_remove_a_present_state(table: str, how: str, application: psycopg.Connection) -> None:
-    with pytest.raises(InsufficientPrivilege):
-        application.execute(change(how, table))
+def test_the_application_may_not_remove_a_present_state(how: str, application: psycopg.Connection) -> None:
+    for table in CHANGING:
+        require_refused(application, change(how, table.name))
 
 
-@pytest.mark.parametrize("table", NAMES)
-def test_the_applications_rights_are_these_and_no_more(table: str, own: Own) -> None:
+def test_the_applications_rights_are_these_and_no_more(own: Own) -> None:
     with own.superuser() as connection:
         found = connection.execute(
-            "SELECT grantee, array_agg(privilege_type::text ORDER BY privilege_type::text) FROM"
-            " information_schema.role_table_grants WHERE table_name = %s AND grantee <> %s GROUP BY grantee",
-            [table, OWNER],
+            "SELECT table_name, grantee, array_agg(privilege_type::text ORDER BY privilege_type::text)"
+            " FROM information_schema.role_table_grants WHERE table_name = ANY(%s) AND grantee <> %s GROUP BY 1, 2",
+            [NAMES, OWNER],
         ).fetchall()
-    expected = ["INSERT", "SELECT", "UPDATE"] if table in {t.name for t in CHANGING} else ["INSERT", "SELECT"]
-    assert found == [(APPLICATION, expected)]
+    changing = {table.name for table in CHANGING}
+    assert sorted(found) == sorted(
+        (name, APPLICATION, ["INSERT", "SELECT", "UPDATE"] if name in changing else ["INSERT", "SELECT"])
+        for name in NAMES
+    )
 
 
-@pytest.mark.parametrize("role", [OWNER, ERASER, SUPERUSER])
-def test_the_application_cannot_become(role: str, application: psycopg.Connection) -> None:
-    for statement in (f"SET ROLE {role}", f"SET SESSION AUTHORIZATION {role}", f"GRANT {role} TO {APPLICATION}"):
-        with pytest.raises(InsufficientPrivilege):
-            application.execute(statement)
-        application.rollback()
+def test_the_application_cannot_become_another(application: psycopg.Connection) -> None:
+    for role in (OWNER, ERASER, SUPERUSER):
+        require_refused(application, f"SET ROLE {role}")
+        require_refused(application, f"SET SESSION AUTHORIZATION {role}")
+        require_refused(application, f"GRANT {role} TO {APPLICATION}")
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
+def test_the_application_finds_no_way_around(application: psycopg.Connection) -> None:
+    before = entries(application)
+    application.commit()
+    for statement in (
         "CREATE TABLE mine (x int)",
         "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "CREATE SCHEMA mine",
-        "CREATE EXTENSION plpgsql",
         "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
         "ALTER TABLE entry DISABLE TRIGGER ALL",
         "DROP TRIGGER entry_is_append_only ON entry",
@@ -136,14 +142,8 @@ def test_the_application_cannot_become(role: str, application: psycopg.Connectio
         "COPY entry FROM '/etc/passwd'",
         "UPDATE alembic_version SET version_num = 'x'",
         "CREATE ROLE mine",
-    ],
-)
-def test_the_application_finds_no_way_around(statement: str, application: psycopg.Connection) -> None:
-    before = entries(application)
-    application.commit()
-    with pytest.raises((InsufficientPrivilege, psycopg.errors.DuplicateObject)):
-        application.execute(statement)
-    application.rollback()
+    ):
+        require_refused(application, statement)
     assert entries(application) == before
 
 
@@ -156,11 +156,12 @@ def test_the_embedded_application_may_not_make_temporary_tables(cluster: Cluster
 
 
 @pytest.mark.parametrize("how", ["UPDATE", "DELETE", "TRUNCATE"])
-@pytest.mark.parametrize("table", LEDGER)
-def test_the_trigger_refuses_the_owner(table: str, how: str, owner: psycopg.Connection) -> None:
+def test_the_trigger_refuses_the_owner(how: str, owner: psycopg.Connection) -> None:
     changes = {("entry", "UPDATE"): "UPDATE entry SET hash = sha256('other')"}
-    with pytest.raises(RaiseException, match=f"append-only: {how} on {table} is refused"):
-        owner.execute(changes.get((table, how)) or change(how, table))
+    for table in LEDGER:
+        with pytest.raises(RaiseException, match=f"append-only: {how} on {table} is refused"):
+            owner.execute(changes.get((table, how)) or change(how, table))
+        owner.rollback()
 
 
 @pytest.mark.parametrize("column", ["node", "seq", "kind", "record_time", "hash", "data"])
@@ -206,12 +207,10 @@ def test_the_eraser_can_do_nothing_else(statement: str, refusal: type, eraser: p
     assert entries(own.superuser()) == before
 
 
-@pytest.mark.parametrize("table", NAMES)
-def test_the_eraser_may_not_change_a_table(table: str, eraser: psycopg.Connection) -> None:
-    for how in ("UPDATE", "DELETE", "TRUNCATE"):
-        with pytest.raises(InsufficientPrivilege):
-            eraser.execute(change(how, table))
-        eraser.rollback()
+def test_the_eraser_may_not_change_a_table(eraser: psycopg.Connection) -> None:
+    for table in NAMES:
+        for how in ("UPDATE", "DELETE", "TRUNCATE"):
+            require_refused(eraser, change(how, table))
 
 
 def test_an_emptied_part_cannot_be_filled_again(eraser: psycopg.Connection, own: Own) -> None:

@@ -1,0 +1,308 @@
+"""Who may do what over HTTP, and what each sees: every role against every route, markers in all that is sealed."""
+
+import base64
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from api.examples import BARE_EVENT
+from api.ledger import now
+from ledger.access import ALLOWED, Action, Role
+from ledger.documents import write_json
+from ledger.erase import erase
+from ledger.registry import Credential, issue, revoke
+from tests.conftest import sign
+from tests.test_http import JSON_BODY, NODE, OTHER, Server, at, credential, problem_of, routes_of, rules_of, server
+
+__all__ = ["server"]
+
+WRITERS = {Role.TERMINAL, Role.PHARMACY, Role.MANUFACTURER, Role.WHOLESALER, Role.MARKET, Role.ADMIN}
+READERS = WRITERS | {Role.REGULATOR}
+EVERYBODY = {*Role, None}
+MARKER, FAR_MARKER = "near-secret-7f3a", "far-secret-91bc"
+LOT = "https://id.gs1.org/01/06901234500103/10/L1"
+NODE_BODY = {"node": "330212050", "name": "x", "trace_scheme": "A"}
+CREDENTIAL_BODY = {"role": "regulator", "label": "x"}
+
+# method, path, body, who may. Written by hand from the issue and DESIGN.md, not from ledger/access.py.
+ROUTES: list[tuple[str, str, object, set]] = [
+    ("GET", "/", None, EVERYBODY),
+    ("POST", "/capture", {}, WRITERS),
+    ("GET", "/capture", None, WRITERS),
+    ("GET", "/capture/6a1c1e0e-6b1f-4b55-8d5d-0a8a4f1f2c01", None, WRITERS),
+    ("OPTIONS", "/capture", None, EVERYBODY),
+    ("OPTIONS", "/capture/x", None, EVERYBODY),
+    ("POST", "/events", {}, WRITERS),
+    ("OPTIONS", "/events", None, EVERYBODY),
+    ("GET", "/events/urn:x:y", None, READERS),
+    ("OPTIONS", "/events/urn:x:y", None, EVERYBODY),
+    ("GET", "/trace/urn:x:y", None, READERS),
+    ("GET", f"/entries/{NODE}/1", None, READERS),
+    ("GET", "/checkpoint", None, EVERYBODY),
+    ("GET", "/key", None, EVERYBODY),
+    ("GET", "/tile/entries/000.p/1", None, EVERYBODY),
+    ("GET", "/tile/0/000.p/1", None, EVERYBODY),
+    ("GET", f"/proof/inclusion?node={NODE}&seq=1", None, EVERYBODY),
+    ("GET", f"/proof/file?node={NODE}&seq=1", None, EVERYBODY),
+    ("GET", "/proof/consistency?from=1", None, EVERYBODY),
+    ("GET", "/nodes", None, {Role.ADMIN}),
+    ("POST", "/nodes", NODE_BODY, {Role.ADMIN}),
+    ("GET", f"/nodes/{NODE}", None, {Role.ADMIN}),
+    ("PATCH", f"/nodes/{NODE}", {"name": "y"}, {Role.ADMIN}),
+    ("GET", "/credentials", None, {Role.ADMIN}),
+    ("POST", "/credentials", CREDENTIAL_BODY, {Role.ADMIN}),
+    ("DELETE", "/credentials/aaaaaaaaaa", None, {Role.ADMIN}),
+    ("GET", "/health/live", None, EVERYBODY),
+    ("GET", "/health/ready", None, EVERYBODY),
+]
+
+
+def ask(client: httpx.Client, method: str, path: str, body: object) -> httpx.Response:
+    return client.request(method, path) if body is None else client.request(method, path, json=body)
+
+
+def client_of(server: Server, role: Role | None) -> httpx.Client:
+    if role is None:
+        return server.with_key(None)
+    bound = [] if role in (Role.ADMIN, Role.REGULATOR, Role.SUBSCRIBER) else [NODE]
+    return server.client(role, *bound)
+
+
+@pytest.mark.parametrize("role", [*Role, None])
+def test_each_role_may_do_what_the_table_says_and_nothing_else(server: Server, role: Role | None) -> None:
+    client = client_of(server, role)
+    for method, path, body, allowed in ROUTES:
+        answer = ask(client, method, path, body)
+        if role in allowed:
+            assert answer.status_code not in (401, 403), (role, method, path, answer.text)
+        else:
+            problem_of(answer, 401 if role is None else 403, "SecurityException")
+            if role is None:
+                assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_the_table_names_every_route() -> None:
+    """A route without a row is a route that nobody has thought about."""
+    templates = {(method, route.path) for route in routes_of(None) for method in route.methods}
+    matched = {
+        (method, route.path)
+        for method, path, _, _ in ROUTES
+        for route in routes_of(None)
+        if method in route.methods and route.path_regex.fullmatch(path.partition("?")[0])
+    }
+    assert templates - matched == set()
+
+
+def test_the_rules_agree_with_the_table() -> None:
+    for method, path, _, allowed in ROUTES:
+        found = (r for r in routes_of(None) if method in r.methods and r.path_regex.fullmatch(path.partition("?")[0]))
+        (rule,) = rules_of(next(found))
+        roles = ALLOWED[rule.action]
+        assert (EVERYBODY if roles is None else set(roles)) == allowed, (method, path)
+
+
+def test_every_action_has_a_rule() -> None:
+    assert set(ALLOWED) == set(Action)
+
+
+# --- keys -----------------------------------------------------------------------------------------
+
+BAD_KEYS = [
+    "x", "sy_", "sy_aaaaaaaaaa_" + "A" * 43, "sy_aaaaaaaaaa_" + "A" * 44, "SY_aaaaaaaaaa_" + "A" * 43, "a b",
+    "x" * 9000,
+]  # fmt: skip
+
+
+def test_an_unknown_key_opens_nothing_and_is_not_repeated(server: Server) -> None:
+    for key in BAD_KEYS:
+        answer = server.with_key(None).get("/capture", headers={"Authorization": f"Bearer {key}"})
+        problem_of(answer, 401, "SecurityException")
+        assert len(key) < 4 or key not in answer.text
+    for header in ("Basic YTpi", "Bearer", "sy_x", "Digest x"):
+        answer = server.with_key(None).get("/capture", headers={"Authorization": header})
+        problem_of(answer, 401, "SecurityException")
+
+
+def test_a_secret_of_another_credential_does_not_fit(server: Server) -> None:
+    (one, _), (_, key) = (credential(server.ledger, Role.TERMINAL, NODE) for _ in range(2))
+    mixed = f"sy_{one}_{key.split('_', 2)[2]}"
+    problem_of(server.with_key(mixed).get("/capture"), 401, "SecurityException")
+
+
+def test_an_expired_key_opens_nothing(server: Server) -> None:
+    ledger, earlier = server.ledger, now() - timedelta(days=2)
+    with ledger.database.read() as connection:
+        request, _, key = issue(connection, Role.TERMINAL, "test", [NODE], 1, "operator", earlier)
+    ledger.record(request)
+    answer = server.with_key(key).get("/capture")
+    assert "expired" in problem_of(answer, 401, "SecurityException")["detail"]
+
+
+def test_a_revocation_counts_at_once(server: Server) -> None:
+    ledger = server.ledger
+    with ledger.database.read() as connection:
+        request, made, key = issue(connection, Role.TERMINAL, "test", [NODE], 1, "operator", now())
+    ledger.record(request)
+    client = server.with_key(key)
+    assert client.get("/capture").status_code == 200
+    assert isinstance(made, Credential)
+    ledger.record(revoke(made, "operator", now()))
+    assert "revoked" in problem_of(client.get("/capture"), 401, "SecurityException")["detail"]
+
+
+# --- what is seen ---------------------------------------------------------------------------------
+
+
+def secret_event(node: str, name: str, lot: str) -> dict:
+    """An event with a marker in everything that is sealed: one for the near node, one for the far."""
+    marker = MARKER if node == NODE else FAR_MARKER
+    fields = {
+        "@context": [*BARE_EVENT["@context"], {"ex": "https://example.org/ns/"}],
+        "eventID": name,
+        "action": "ADD",
+        "bizTransactionList": [{"type": "inv", "bizTransaction": f"urn:x:{marker}:invoice"}],
+        "sourceList": [{"type": "possessing_party", "source": f"urn:x:{marker}:seller"}],
+        "destinationList": [{"type": "owning_party", "destination": f"urn:x:{marker}:buyer"}],
+        "ex:price": f"{marker} 12.50",
+        "ilmd": {"ex:farmer": f"{marker} Zhang"},
+        "quantityList": [{"epcClass": lot, "quantity": 10, "uom": "KGM"}],
+    }
+    return at(node, BARE_EVENT, **fields)
+
+
+@pytest.fixture
+def traded(server: Server) -> Server:
+    """A lot that went from one node to another, with secrets on both sides, and a third of nobody's concern."""
+    writers = {node: server.client(Role.TERMINAL, node) for node in (NODE, OTHER)}
+    for node, name, lot in (
+        (OTHER, "urn:x:event:far", LOT), (NODE, "urn:x:event:near", LOT), (OTHER, "urn:x:event:alien", LOT + "-other"),
+    ):  # fmt: skip
+        answer = writers[node].post("/events", content=write_json(secret_event(node, name, lot)), headers=JSON_BODY)
+        assert answer.status_code == 201, answer.text
+    capture = {
+        "@context": BARE_EVENT["@context"], "type": "EPCISDocument", "schemaVersion": "2.0",
+        "creationDate": "2026-11-23T05:12:00+08:00", "sender": f"urn:x:{FAR_MARKER}:sender",
+        "epcisBody": {"eventList": []},
+    }  # fmt: skip
+    assert writers[OTHER].post("/capture", json=capture).status_code == 202
+    sign(server.ledger)
+    return server
+
+
+def everything(client: httpx.Client, node: str) -> Iterator[httpx.Response]:
+    """Every answer that says something about a node's trade."""
+    for seq in range(1, 6):
+        yield client.get(f"/entries/{node}/{seq}")
+        yield client.get(f"/entries/{node}/{seq}", headers={"Accept": "application/octet-stream"})
+        yield client.get(f"/proof/inclusion?node={node}&seq={seq}")
+        yield client.get(f"/proof/file?node={node}&seq={seq}")
+    for name in ("urn:x:event:far", "urn:x:event:alien"):
+        yield client.get(f"/events/{quote(name, safe='')}")
+    for code in (LOT, LOT + "-other", "urn:x:event:far", "urn:x:event:alien"):
+        for direction in ("backward", "forward", "both"):
+            yield client.get(f"/trace/{quote(code, safe='')}", params={"direction": direction})
+    for path in ("/checkpoint", "/key", "/capture", "/tile/entries/000.p/3", "/tile/0/000.p/3", "/openapi.json"):
+        yield client.get(path)
+    for path in ("/health/ready", "/nodes", "/credentials", f"/nodes/{node}"):
+        yield client.get(path)
+
+
+def test_a_terminal_sees_nothing_sealed_of_another_node_by_any_route(traded: Server) -> None:
+    client = traded.client(Role.TERMINAL, NODE)
+    answers = list(everything(client, OTHER))
+    assert len(answers) > 30 and any(answer.status_code == 200 and "trace" in str(answer.url) for answer in answers)
+    encoded = {base64.b64encode(FAR_MARKER[i : i + 12].encode()).decode() for i in range(3)}  # at every alignment
+    for answer in answers:
+        assert not [one for one in (FAR_MARKER, *encoded) if one in answer.text], str(answer.url)
+    regulator = traded.client(Role.REGULATOR)
+    assert any(FAR_MARKER in answer.text for answer in everything(regulator, OTHER)), "the search would find it"
+    assert any(one in regulator.get(f"/entries/{OTHER}/1").text for one in encoded), "in base64 too"
+
+
+def test_a_terminal_reads_no_entry_event_or_job_of_another_node(traded: Server) -> None:
+    client = traded.client(Role.TERMINAL, NODE)
+    for path in (f"/entries/{OTHER}/1", "/events/urn:x:event:far", "/events/urn:x:event:alien", "/entries/000000000/1"):
+        problem_of(client.get(path), 404, "NoSuchNameException")
+    for code in (LOT + "-other", "urn:x:event:alien"):
+        problem_of(client.get(f"/trace/{code}"), 404, "NoSuchNameException")
+    assert client.get("/capture").json() == []
+
+
+def test_what_is_not_there_and_what_may_not_be_seen_look_alike(traded: Server) -> None:
+    """A difference would tell a rival how much another sells."""
+    client = traded.client(Role.TERMINAL, NODE)
+    for one, other in (
+        (f"/entries/{OTHER}/1", f"/entries/{OTHER}/9"), ("/events/urn:x:event:alien", "/events/urn:x:event:allen"),
+        (f"/trace/{LOT}-other", f"/trace/{LOT}-othor"),
+    ):  # fmt: skip
+        seen, absent = client.get(one), client.get(other)
+        assert seen.status_code == absent.status_code == 404 and len(seen.text) == len(absent.text)
+
+
+def test_a_terminal_sees_its_own_trade_whole_and_the_rest_of_the_lots_way_open(traded: Server) -> None:
+    client = traded.client(Role.TERMINAL, NODE)
+    found = client.get(f"/trace/{quote(LOT, safe='')}").json()
+    by_node = {step["entry"][:9]: step for step in found["events"]}
+    assert by_node[NODE]["visible"] == "whole" and len(by_node[NODE]["parties"]) == 2
+    assert by_node[OTHER]["visible"] == "open" and not {"parties", "bizTransactionList"} & by_node[OTHER].keys()
+    (event,) = client.get("/events/urn:x:event:near").json()["epcisBody"]["queryResults"]["resultsBody"]["eventList"]
+    assert event["ex:price"] == f"{MARKER} 12.50" and event["ilmd"] == {"ex:farmer": f"{MARKER} Zhang"}
+    assert client.get(f"/entries/{NODE}/1").json()["sealed"]["salt"]
+
+
+@pytest.mark.parametrize("role", [Role.REGULATOR, Role.ADMIN])
+def test_who_oversees_sees_everything(traded: Server, role: Role) -> None:
+    client = traded.client(role)
+    found = client.get(f"/trace/{quote(LOT, safe='')}").json()
+    assert [step["visible"] for step in found["events"]] == ["whole", "whole"]
+    assert {marker in json.dumps(found["events"]) for marker in (MARKER, FAR_MARKER)} == {True}
+    for name, marker in (("far", FAR_MARKER), ("near", MARKER), ("alien", FAR_MARKER)):
+        assert marker in client.get(f"/events/urn:x:event:{name}").text
+
+
+def test_a_whole_class_of_goods_shows_a_terminal_its_own_entries_only(traded: Server) -> None:
+    """Everybody knows the GTIN of a bag of rice: tracing it must not show who else sells it."""
+    gtin = "https://id.gs1.org/01/06901234500103"
+    goods = [{"epcClass": gtin, "quantity": 3}]
+    for node, name in ((OTHER, "urn:x:class:far"), (NODE, "urn:x:class:near")):
+        event = at(node, BARE_EVENT, eventID=name, quantityList=goods)
+        assert traded.client(Role.TERMINAL, node).post("/events", json=event).status_code == 201
+    seen = traded.client(Role.TERMINAL, NODE).get(f"/trace/{quote(gtin, safe='')}").json()
+    assert [step["eventID"] for step in seen["events"]] == ["urn:x:class:near"]
+    assert len(traded.client(Role.REGULATOR).get(f"/trace/{quote(gtin, safe='')}").json()["events"]) == 2
+    stranger = traded.client(Role.TERMINAL, "000000001")
+    problem_of(stranger.get(f"/trace/{quote(gtin, safe='')}"), 404, "NoSuchNameException")
+
+
+def test_a_terminal_writes_only_at_its_own_nodes(server: Server) -> None:
+    client = server.client(Role.TERMINAL, NODE)
+    for place in ("readPoint", "bizLocation"):
+        for node in (OTHER, "000000000", "330212099"):
+            event = {**BARE_EVENT, "readPoint": {"id": "urn:x:somewhere"}, place: {"id": f"urn:suyuan:node:{node}"}}
+            problem_of(client.post("/events", json=event), 403, "SecurityException")
+    elsewhere = {**BARE_EVENT, "readPoint": {"id": "urn:x:somewhere"}}
+    assert client.post("/events", json=elsewhere).headers["suyuan-entry"] == f"{NODE}/1"
+    own = {**BARE_EVENT, "eventID": "urn:x:own", "readPoint": {"id": f"urn:suyuan:node:{NODE}"}}
+    assert client.post("/events", json=own).headers["suyuan-entry"] == f"{NODE}/2"
+
+
+def test_every_write_names_its_actor(server: Server) -> None:
+    code, key = credential(server.ledger, Role.TERMINAL, NODE)
+    server.with_key(key).post("/events", json=at(NODE, BARE_EVENT))
+    data = server.client(Role.REGULATOR).get(f"/entries/{NODE}/1", headers={"Accept": "application/octet-stream"})
+    assert json.loads(data.content)["actor"] == code
+
+
+def test_an_erased_part_is_shown_to_nobody(traded: Server) -> None:
+    erase(traded.ledger.database, int(NODE), 1, "court order", "operator", now)
+    for client in (traded.client(Role.REGULATOR), traded.client(Role.TERMINAL, NODE)):
+        shown = client.get(f"/entries/{NODE}/1")
+        assert shown.status_code == 200 and "sealed" not in shown.json()
+        assert MARKER not in client.get("/events/urn:x:event:near").text
+        found = client.get(f"/trace/{quote(LOT, safe='')}").json()
+        (step,) = [step for step in found["events"] if step["entry"] == f"{NODE}/1"]
+        assert step["visible"] == "open" and MARKER not in json.dumps(step)
