@@ -78,7 +78,7 @@ def prepare(ledger: Ledger, actor: Actor, body: bytes, behaviour: ErrorBehaviour
     document = read_document(body)
     with ledger.database.read() as connection:
         places = places_of(connection, actor)
-    return requests_of(document, actor, places, behaviour)
+    return requests_of(document, actor, places, behaviour, ledger.secret)
 
 
 async def _prepared(ledger: Ledger, actor: Actor, body: bytes, behaviour: ErrorBehaviour) -> list[append.Request]:

@@ -74,7 +74,7 @@ def _record(ledger: Ledger, documents: list[tuple[str, bytes]], behaviour: Error
     captured, requests, names = Captured(), list[append.Request](), list[str]()
     for name, data in documents:
         try:
-            found = requests_of(read_document(data), OPERATOR, places, behaviour)
+            found = requests_of(read_document(data), OPERATOR, places, behaviour, ledger.secret)
         except LedgerError as error:
             captured.refusals.append(f"{name}: {error}")
             continue

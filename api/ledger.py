@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 from ledger.append import Request
 from ledger.database import Database, open_database
@@ -36,6 +37,11 @@ class Ledger:
     keys: KeyFolder
     signer: Signer
     worker: Worker | None = None
+
+    @cached_property
+    def secret(self) -> bytes:
+        """What the ids of events that came without one are made with."""
+        return self.keys.secret()
 
     def record(self, request: Request) -> list[Recorded]:
         """Record one request and wait for it; raises the `LedgerError` that rejects it."""

@@ -61,6 +61,9 @@ class Request:
 
 _Known = dict[EventId, tuple[int, int, bytes]]
 """Node, sequence and digest of ids that are recorded already."""
+_Content = tuple[bytes, bytes | None, bool]
+"""What stands under an id: the digest of the open part, the sealed part, and whether that was erased since."""
+_NOTHING_SEALED = b'"sealed":null}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +141,8 @@ def _transaction(connection: psycopg.Connection, requests: dict[int, Request], c
     heads, known = _take(connection, requests.values())
     # 2. Answer what was already recorded; a conflicting id rejects its whole request.
     outcomes: dict[int, Outcome] = {}
-    places = _places(connection, known)
+    places, seen = _recorded(connection, known)
     fresh: dict[int, Request] = {}
-    seen: dict[EventId, bytes] = {key: digest for key, (_, _, digest) in known.items()}
     for index, request in requests.items():
         if (conflict := _conflict(request, seen)) is not None:
             outcomes[index] = conflict
@@ -183,35 +185,44 @@ def _take(connection: psycopg.Connection, requests: Iterable[Request]) -> tuple[
     return heads, {EventId(id_, declaration): (node, seq, digest) for id_, declaration, node, seq, digest in recorded}
 
 
-def _places(connection: psycopg.Connection, known: _Known) -> dict[EventId, Recorded]:
-    """Where the known ids are recorded."""
+def _recorded(connection: psycopg.Connection, known: _Known) -> tuple[dict[EventId, Recorded], dict[EventId, _Content]]:
+    """Where the known ids are recorded, and what stands under them."""
     if not known:
-        return {}
+        return {}, {}
     nodes, seqs = [node for node, _, _ in known.values()], [seq for _, seq, _ in known.values()]
     found = connection.execute(
-        "SELECT node, seq, hash, record_time FROM entry"
-        " JOIN unnest(%b::int[], %b::bigint[]) AS p(node, seq) USING (node, seq)",
-        [nodes, seqs],
+        "SELECT node, seq, hash, record_time, sealed, sealed IS NULL AND substr(data, length(data) - 13) <> %b"
+        " FROM entry JOIN unnest(%b::int[], %b::bigint[]) AS p(node, seq) USING (node, seq)",
+        [_NOTHING_SEALED, nodes, seqs],
         binary=True,
     )
-    entries = {(node, seq): (hash_, time_text(at)) for node, seq, hash_, at in found}
-    return {key: Recorded(node, seq, *entries[node, seq]) for key, (node, seq, _) in known.items()}
+    rows_ = {(row[0], row[1]): row for row in found}
+    places: dict[EventId, Recorded] = {}
+    contents: dict[EventId, _Content] = {}
+    for key, (node, seq, digest) in known.items():
+        _, _, hash_, at, sealed, erased = rows_[node, seq]
+        places[key] = Recorded(node, seq, hash_, time_text(at))
+        contents[key] = (digest, sealed, erased)
+    return places, contents
 
 
-def _conflict(request: Request, seen: dict[EventId, bytes]) -> Conflict | None:
+def _conflict(request: Request, seen: dict[EventId, _Content]) -> Conflict | None:
     """Whether an id of `request` stands for other content already; its own ids join `seen` if not."""
-    mine: dict[EventId, bytes] = {}
+    mine: dict[EventId, _Content] = {}
     for position, draft in enumerate(request.drafts):
         key = draft.event_id
         if key is None:
             continue
-        digest = seen.get(key) or mine.get(key)
-        if digest is not None and digest != draft.digest:
+        before = seen.get(key) or mine.get(key)
+        if before is None:
+            mine[key] = (draft.digest, draft.sealed, False)
+            continue
+        digest, sealed, erased = before
+        if digest != draft.digest or (sealed != draft.sealed and not erased):
             return Conflict(
                 f"event {position} of this request: its eventID is recorded already with other content; "
                 f"to correct an event, send it with an errorDeclaration and record the right one under a new id"
             )
-        mine[key] = draft.digest
     seen |= mine
     return None
 

@@ -50,13 +50,17 @@ def _home(actor: Actor, places: Mapping[Key, NodeCode]) -> NodeCode:
 
 
 def requests_of(
-    document: Document, actor: Actor, places: Mapping[Key, NodeCode], behaviour: ErrorBehaviour
+    document: Document, actor: Actor, places: Mapping[Key, NodeCode], behaviour: ErrorBehaviour, secret: bytes
 ) -> list[Request]:
-    """What to record for `document`: one request, or one for each event where errors are to stay alone."""
+    """What to record for `document`: one request, or one for each event where errors are to stay alone.
+
+    `secret` is the installation's, for the ids of what comes without one.
+    """
     random = BytesIO(token_bytes(2 * SALT_BYTES * (len(document.events) + 1))).read  # asked of the system once
-    drafts = [draft_event(chain_of(event, actor, places), event, random) for event in document.events]
+    drafts = [draft_event(chain_of(event, actor, places), event, random, secret) for event in document.events]
     if document.envelope:
-        drafts.insert(0, draft_envelope(drafts[0].node if drafts else _home(actor, places), document.envelope, random))
+        node = drafts[0].node if drafts else _home(actor, places)
+        drafts.insert(0, draft_envelope(node, document.envelope, random, secret))
     if behaviour is ErrorBehaviour.PROCEED:
         return [Request([draft], actor.name) for draft in drafts]
     return [Request(drafts, actor.name)] if drafts else []

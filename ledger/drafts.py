@@ -5,6 +5,8 @@ Pure: random salts are an argument.
 """
 
 import hashlib
+import hmac
+import uuid
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
@@ -14,7 +16,7 @@ import orjson
 from ledger import rows
 from ledger.codes import node_text
 from ledger.disclosure import Json, split
-from ledger.documents import CapturedEvent, Context, write_json
+from ledger.documents import CapturedEvent, write_json
 from ledger.entries import SALT_BYTES, Kind, commitment, micros
 from ledger.errors import LimitExceeded
 from ledger.fields import EPOCH, parse_time
@@ -34,12 +36,16 @@ class EventId(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """An entry before it has its place. The tails are its rows in binary COPY form, without what the place decides."""
+    """An entry before it has its place. The tails are its rows in binary COPY form, without what the place decides.
+
+    Two drafts under one `event_id` are the same request if their `digest` (of the body) and `sealed` agree.
+    """
 
     node: int
     kind: Kind
     salt: bytes
     body: bytes
+    sealed: bytes | None
     commitment: bytes | None
     entry_tail: bytes
     event_id: EventId | None = None
@@ -55,12 +61,16 @@ def draft(node: int, kind: Kind, body: Json, random: RandomBytes, sealed: Json |
     return Draft(node, kind, *_parts(kind, write_json(body), hidden, random(2 * SALT_BYTES)))
 
 
-def _parts(kind: Kind, body: bytes, sealed: bytes | None, salts: bytes) -> tuple[bytes, bytes, bytes | None, bytes]:
-    """Salt, body, commitment and entry tail."""
+_Parts = tuple[bytes, bytes, bytes | None, bytes | None, bytes]
+
+
+def _parts(kind: Kind, body: bytes, sealed: bytes | None, salts: bytes) -> _Parts:
+    """Salt, body, sealed part, commitment and entry tail."""
     if sealed is None:
-        return salts[:SALT_BYTES], body, None, _KIND[kind] + _NOT_SEALED
+        return salts[:SALT_BYTES], body, None, None, _KIND[kind] + _NOT_SEALED
     salt = salts[SALT_BYTES:]
-    return salts[:SALT_BYTES], body, commitment(salt, sealed), _KIND[kind] + rows.data(salt) + rows.data(sealed)
+    tail = _KIND[kind] + rows.data(salt) + rows.data(sealed)
+    return salts[:SALT_BYTES], body, sealed, commitment(salt, sealed), tail
 
 
 _KIND = {kind: rows.int2(kind) for kind in Kind}
@@ -81,32 +91,35 @@ def draft_once(node: int, kind: Kind, body: Json, name: str, random: RandomBytes
     return _with_id(draft(node, kind, body, random), EventId(id_key(name), 0), digest)
 
 
-def draft_envelope(node: int, envelope: Json, random: RandomBytes) -> Draft:
+def draft_envelope(node: int, envelope: Json, random: RandomBytes, secret: bytes) -> Draft:
     """What a capture document says besides its events (sender, master data …): sealed, since it is trade."""
-    digest = hashlib.sha256(_sorted(envelope)).digest()
-    made = draft(node, Kind.DOCUMENT, {"document": {}}, random, envelope)
-    return _with_id(made, EventId(id_key(content_id(digest)), 0), digest)
+    sealed = _sorted(envelope)
+    name = content_id(secret, sealed)
+    body = _sorted({"document": {"id": name}})
+    made = Draft(node, Kind.DOCUMENT, *_parts(Kind.DOCUMENT, body, sealed, random(2 * SALT_BYTES)))
+    return _with_id(made, EventId(id_key(name), 0), hashlib.sha256(body).digest())
 
 
-def draft_event(node: int, captured: CapturedEvent, random: RandomBytes) -> Draft:
+def draft_event(node: int, captured: CapturedEvent, random: RandomBytes, secret: bytes) -> Draft:
     """A checked event as a draft. Without an eventID it gets one made from its own content, so that sending it again
     is sending the same event. `LimitExceeded` if it names too many items or is too long."""
     opened, hidden = split(captured.event)
-    body, sealed, context = _sorted(opened), _sorted(hidden) if hidden else None, captured.context
-    digest = digest_of(body, sealed, context)
+    sealed = _sorted(hidden) if hidden else None
+    body: Json = {"event": opened}
+    if captured.context.parts:
+        body["@context"] = captured.context.parts
     if "eventID" not in opened:
-        opened["eventID"] = content_id(digest)
-        body = _sorted(opened)
-    if len(body) + len(sealed or b"") > EVENT_BYTES_MAX:
+        opened["eventID"] = content_id(secret, _sorted(body), sealed or b"")
+    data = _sorted(body)
+    if len(data) + len(sealed or b"") > EVENT_BYTES_MAX:
         raise LimitExceeded(f"the event {opened['eventID']} is larger than {EVENT_BYTES_MAX} bytes")
-    declared = b',"@context":' + _sorted(context.parts) if context.parts else b""
     event_tail, item_tails = _index_tails(opened)
     if len(item_tails) > EVENT_ITEMS_MAX:
         raise LimitExceeded(f"the event {opened['eventID']} names more than {EVENT_ITEMS_MAX} items; split it")
-    event_id = event_id_of(opened)
+    event_id, digest = event_id_of(opened), hashlib.sha256(data).digest()
     return Draft(
-        node, Kind.EVENT, *_parts(Kind.EVENT, b'{"event":' + body + declared + b"}", sealed, random(2 * SALT_BYTES)),
-        event_id, digest, _id_tail(event_id, digest), event_tail, item_tails,
+        node, Kind.EVENT, *_parts(Kind.EVENT, data, sealed, random(2 * SALT_BYTES)), event_id, digest,
+        _id_tail(event_id, digest), event_tail, item_tails,
     )  # fmt: skip
 
 
@@ -118,19 +131,15 @@ def _sorted(value: object) -> bytes:
         raise LimitExceeded(f"an extension field holds what cannot be kept ({error}); write it as a string") from None
 
 
-def digest_of(opened: bytes, sealed: bytes | None, context: Context) -> bytes:
-    """SHA-256 of an event as it came, from the sorted JSON of its open part and of its sealed part.
+def content_id(secret: bytes, *parts: bytes) -> str:
+    """The id of what came without one: the same for the same content (a UUID of version 8, RFC 9562).
 
-    The same request has the same digest, whatever the order of its keys. What the ledger adds does not count: the
-    record time, and an id where there was none. A declared context does.
+    It stands in the open for ever and is made of what is sealed too, so it is keyed: without the installation's
+    `secret` nobody can try out what was sealed, also when that is erased.
     """
-    declared = _sorted(context.parts) if context.parts else b""
-    return hashlib.sha256(b"\n".join((opened, sealed or b"", declared))).digest()
-
-
-def content_id(digest: bytes) -> str:
-    """The eventID of an event that came without one (RFC 6920: a name made of a hash)."""
-    return f"ni:///sha-256;{digest.hex()}?suyuan"
+    made = bytearray(hmac.digest(secret, b"\n".join(parts), "sha256")[:16])
+    made[6], made[8] = made[6] & 0x0F | 0x80, made[8] & 0x3F | 0x80
+    return f"urn:uuid:{uuid.UUID(bytes=bytes(made))}"
 
 
 def event_id_of(event: Json) -> EventId:
@@ -155,33 +164,24 @@ def erasure_name(node: int, seq: int) -> str:
     return f"erasure {node_text(node)}/{seq}"
 
 
-def identity_again(node: int, kind: Kind, body: Json, sealed: Json | None) -> tuple[EventId, bytes | None] | None:
-    """The id and digest under which a stored entry must stand in `event_id`; None for kinds that have no id.
+def identity(node: int, kind: Kind, body: Json) -> tuple[EventId, bytes] | None:
+    """The id and digest under which an entry stands in `event_id`, from its body; None for kinds that have no id.
 
-    The digest is None where the sealed part that it covers is erased. An id that is not known then is not checked.
+    Of events and envelopes the digest is SHA-256 of the body: same digest, same open part. What is sealed is compared
+    byte for byte while it is there, and a hash of it is kept nowhere but in its salted commitment.
     """
     match kind:
         case Kind.EVENT:
-            return event_id_of(body["event"]), None if sealed is None else _digest_again(body, sealed)
+            return event_id_of(body["event"]), hashlib.sha256(_sorted(body)).digest()
+        case Kind.DOCUMENT:
+            return EventId(id_key(body["document"]["id"]), 0), hashlib.sha256(_sorted(body)).digest()
         case Kind.TICK:
             name = tick_name(body["tick"]["minute"])
         case Kind.ERASURE:
             name = erasure_name(node, body["erasure"]["seq"])
-        case Kind.DOCUMENT if sealed is not None:
-            digest = hashlib.sha256(write_json(sealed, orjson.OPT_SORT_KEYS)).digest()
-            return EventId(id_key(content_id(digest)), 0), digest
         case _:
             return None
     return EventId(id_key(name), 0), hashlib.sha256(name.encode()).digest()
-
-
-def _digest_again(body: Json, sealed: Json) -> bytes:
-    """`digest_of` the request behind a stored event. An id of our own making was not in it."""
-    context, hidden = Context(tuple(body.get("@context", ()))), _sorted(sealed) if sealed else None
-    opened = dict(body["event"])
-    name = opened.pop("eventID")
-    bare = digest_of(_sorted(opened), hidden, context)
-    return bare if name == content_id(bare) else digest_of(_sorted(body["event"]), hidden, context)
 
 
 def _index_tails(opened: Json) -> tuple[bytes, tuple[bytes, ...]]:

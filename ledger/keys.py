@@ -6,6 +6,7 @@ folder flushed), never edited, and by one process at a time.
 
     signing.key   the private key, in the form that Go's note package reads
     vkey          the public key, to give to verifiers
+    secret        what the ids of events that came without one are made with
     checkpoint    the last checkpoint signed: the log must always extend it
     retired/      keys that an operator replaced, each with its last checkpoint
 """
@@ -14,6 +15,7 @@ import base64
 import contextlib
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +59,17 @@ class KeyFolder:
         if not vkey.exists() or vkey.read_bytes() != _line(signer.verifier).encode():
             _write_durably(vkey, _line(signer.verifier))  # a replacement was cut off between the two files
         return signer
+
+    def secret(self) -> bytes:
+        """The installation's secret, made at the first call. Losing it harms no record; it is never shown."""
+        file = self.path / "secret"
+        with _alone(self.path):
+            if not file.exists():
+                _write_durably(file, secrets.token_hex(32) + "\n")
+        try:
+            return bytes.fromhex(file.read_text().strip())
+        except ValueError:
+            raise Misconfigured(f"{file} is damaged; bring it back from where it is kept") from None
 
     def verifiers(self) -> list[Verifier]:
         """Public keys of this log: the present one, then those retired."""
@@ -108,8 +121,8 @@ class KeyFolder:
     def _write_key(self, signer: Signer) -> None:
         seed = base64.b64encode(b"\x01" + signer.key.private_bytes_raw()).decode()
         key_id = signer.verifier.key_id.hex()
-        _write_durably(self.path / "vkey", _line(signer.verifier))
         _write_durably(self.path / "signing.key", f"{_HEADER}{signer.name}+{key_id}+{seed}\n")
+        _write_durably(self.path / "vkey", _line(signer.verifier))  # made again from the key if this is cut off
 
 
 def _line(verifier: Verifier) -> str:

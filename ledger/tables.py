@@ -89,7 +89,7 @@ event_id = Table(
     Column("declaration", BigInteger, primary_key=True, autoincrement=False, comment="its declarationTime, else 0"),
     Column("node", Integer, nullable=False),
     Column("seq", BigInteger, nullable=False),
-    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the event as it came"),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the entry's body, or of its name"),
     comment="where an event id is recorded: idempotency over all nodes",
 )
 

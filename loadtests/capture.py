@@ -67,7 +67,7 @@ def _ours(url: str, seed: int, part: int, ready: Barrier) -> None:
     ready.wait()
     for data in given:
         slots.acquire()
-        (request,) = requests_of(read_document(data), OPERATOR, known, ErrorBehaviour.ROLLBACK)
+        (request,) = requests_of(read_document(data), OPERATOR, known, ErrorBehaviour.ROLLBACK, b"")
         lanes.submit(request).add_done_callback(lambda _: slots.release())
     lanes.close()
     ready.wait()
@@ -103,7 +103,7 @@ def _encoded(database: Database, seed: int, part: int) -> list[dict[str, bytes]]
             known = places_of(reading, OPERATOR)
             for data in documents(seed, part):
                 append.append(
-                    connection, requests_of(read_document(data), OPERATOR, known, ErrorBehaviour.ROLLBACK), now
+                    connection, requests_of(read_document(data), OPERATOR, known, ErrorBehaviour.ROLLBACK, b""), now
                 )
     finally:
         append._copy = original

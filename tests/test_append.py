@@ -34,7 +34,7 @@ def request_of(
     moved = [{**event, "readPoint": {"id": "urn:suyuan:node:000000001"}} for event in events]
     with ledger.database.read() as connection:
         places = places_of(connection, OPERATOR)
-    return requests_of(read_document(write_json(document(moved, now()))), OPERATOR, places, behaviour)
+    return requests_of(read_document(write_json(document(moved, now()))), OPERATOR, places, behaviour, ledger.secret)
 
 
 def rows(ledger: Ledger, table: str) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +19,6 @@ from ledger.drafts import (
     EVENT_BYTES_MAX,
     EVENT_ITEMS_MAX,
     Draft,
-    content_id,
     draft,
     draft_envelope,
     draft_event,
@@ -26,7 +26,7 @@ from ledger.drafts import (
     erasure_name,
     event_id_of,
     id_key,
-    identity_again,
+    identity,
     tick_name,
 )
 from ledger.entries import Kind, commitment, encode
@@ -49,6 +49,9 @@ def counted() -> Callable[[int], bytes]:
     return lambda size: bytes(range(size))
 
 
+SECRET = b"the installation's"
+
+
 def captured(**fields: object) -> CapturedEvent:
     event = {name: value for name, value in {**EVENT, **fields}.items() if value is not ...}
     (found,) = read_document(json.dumps(event).encode()).events
@@ -56,7 +59,7 @@ def captured(**fields: object) -> CapturedEvent:
 
 
 def made(**fields: object) -> Draft:
-    return draft_event(NODE, captured(**fields), counted())
+    return draft_event(NODE, captured(**fields), counted(), SECRET)
 
 
 def fields_of(tail: bytes) -> list[bytes | None]:
@@ -79,14 +82,14 @@ def shuffled(value: Any, data: st.DataObject) -> Any:
 @given(st.data())
 def test_the_order_of_keys_does_not_make_another_event(data: st.DataObject) -> None:
     again = draft_event(
-        NODE, captured(**shuffled({k: v for k, v in EVENT.items() if k != "@context"}, data)), counted()
+        NODE, captured(**shuffled({k: v for k, v in EVENT.items() if k != "@context"}, data)), counted(), SECRET
     )
     assert (again.digest, again.event_id) == (made().digest, made().event_id)
 
 
 def test_neither_a_record_time_nor_salts_make_another_event() -> None:
     assert made(recordTime="2020-01-01T00:00:00Z").digest == made().digest
-    assert draft_event(NODE, captured(), lambda size: b"\xff" * size).digest == made().digest
+    assert draft_event(NODE, captured(), lambda size: b"\xff" * size, SECRET).digest == made().digest
 
 
 @pytest.mark.parametrize(
@@ -106,14 +109,33 @@ def test_neither_a_record_time_nor_salts_make_another_event() -> None:
     ],
 )
 def test_any_other_content_is_another_event(fields: dict) -> None:
-    assert made(**fields).digest != made().digest and made(**fields).event_id != made().event_id
+    other, this = made(**fields), made()
+    assert (other.digest, other.sealed) != (this.digest, this.sealed) and other.event_id != this.event_id
 
 
 def test_an_event_without_an_id_gets_one_of_its_content_that_is_recorded_with_it() -> None:
     found = made()
     name = json.loads(found.body)["event"]["eventID"]
-    assert name == content_id(found.digest) == f"ni:///sha-256;{found.digest.hex()}?suyuan"
+    assert uuid.UUID(name.removeprefix("urn:uuid:")).version == 8
     assert found.event_id == (id_key(name), 0) and id_key(name) == hashlib.sha256(name.encode()).digest()[:16]
+
+
+def test_sending_it_again_under_the_id_that_it_got_is_sending_it_again() -> None:
+    found = made()
+    again = made(eventID=json.loads(found.body)["event"]["eventID"])
+    assert (again.event_id, again.digest, again.sealed) == (found.event_id, found.digest, found.sealed)
+
+
+def test_without_the_installations_secret_nobody_can_try_out_what_was_sealed() -> None:
+    """The id stands in the open for ever; made of the sealed part without a key, it would tell a guessed price."""
+    other = draft_event(NODE, captured(), counted(), b"another secret")
+    assert made().sealed == other.sealed is not None and made().event_id != other.event_id
+
+
+def test_nothing_open_is_a_hash_of_what_is_sealed_without_a_salt() -> None:
+    """Prices are few: an unsalted digest of one would outlive its erasure and give it away."""
+    dear, cheap = made(eventID="urn:uuid:a", **{"ex:price": 9}), made(eventID="urn:uuid:a", **{"ex:price": 8})
+    assert dear.sealed != cheap.sealed and (dear.digest, dear.body) == (cheap.digest, cheap.body)
 
 
 def test_two_events_under_one_id_have_one_identity_and_two_digests() -> None:
@@ -160,7 +182,7 @@ def test_every_public_event_makes_rows_that_are_well_formed(shared_data: Path) -
             continue
         for event in read_document(path.read_bytes()).events:
             count += 1
-            found = draft_event(NODE, event, counted())
+            found = draft_event(NODE, event, counted(), SECRET)
             opened = read_json(found.body)["event"]
             expected = columns(opened)
             _, salt, sealed = fields_of(found.entry_tail)
@@ -180,16 +202,8 @@ def test_every_public_event_makes_rows_that_are_well_formed(shared_data: Path) -
             }
             assert len({(row[0], row[1]) for row in rows}) == len(rows), "an item stands once in each role"
             assert all(len(row) == 4 for row in rows)
-            assert identity_again(NODE, Kind.EVENT, read_json(found.body), read_json(sealed) if sealed else {}) == (
-                found.event_id,
-                found.digest,
-            )
+            assert identity(NODE, Kind.EVENT, read_json(found.body)) == (found.event_id, found.digest)
     assert count == 82
-
-
-def test_the_identity_of_an_event_whose_sealed_part_is_erased_is_known_without_its_digest() -> None:
-    found = made()
-    assert identity_again(NODE, Kind.EVENT, read_json(found.body), None) == (found.event_id, None)
 
 
 def test_an_event_may_name_the_greatest_number_of_items_and_no_more() -> None:
@@ -212,17 +226,16 @@ def test_a_whole_number_beyond_64_bits_in_an_extension_field_is_refused_by_name(
 
 def test_a_whole_number_beyond_64_bits_in_a_documents_header_is_refused_by_name() -> None:
     with pytest.raises(LimitExceeded, match="write it as a string"):
-        draft_envelope(NODE, {"epcisHeader": {"ex:n": 10**30}}, counted())
+        draft_envelope(NODE, {"epcisHeader": {"ex:n": 10**30}}, counted(), SECRET)
 
 
 def test_an_envelope_is_sealed_and_recorded_once_whatever_the_order_of_its_keys() -> None:
-    first = draft_envelope(NODE, {"sender": "a", "receiver": "b"}, counted())
-    second = draft_envelope(NODE, {"receiver": "b", "sender": "a"}, counted())
-    other = draft_envelope(NODE, {"receiver": "b", "sender": "c"}, counted())
+    first = draft_envelope(NODE, {"sender": "a", "receiver": "b"}, counted(), SECRET)
+    second = draft_envelope(NODE, {"receiver": "b", "sender": "a"}, counted(), SECRET)
+    other = draft_envelope(NODE, {"receiver": "b", "sender": "c"}, counted(), SECRET)
     assert (first.event_id, first.digest) == (second.event_id, second.digest) != (other.event_id, other.digest)
     assert b"sender" not in first.body and first.commitment is not None
-    sealed = read_json(fields_of(first.entry_tail)[2] or b"")
-    assert identity_again(NODE, Kind.DOCUMENT, read_json(first.body), sealed) == (first.event_id, first.digest)
+    assert identity(NODE, Kind.DOCUMENT, read_json(first.body)) == (first.event_id, first.digest)
 
 
 def test_what_is_recorded_once_has_its_names_identity_whatever_its_body_says() -> None:
@@ -232,7 +245,7 @@ def test_what_is_recorded_once_has_its_names_identity_whatever_its_body_says() -
         for n in (1, 2)
     )
     assert (first.event_id, first.digest) == (second.event_id, second.digest)
-    assert identity_again(NODE, Kind.TICK, read_json(first.body), None) == (first.event_id, first.digest)
+    assert identity(NODE, Kind.TICK, read_json(first.body)) == (first.event_id, first.digest)
 
 
 def test_no_event_can_take_the_name_of_a_tick_or_an_erasure() -> None:

@@ -113,14 +113,12 @@ def test_a_key_can_be_replaced_before_it_signed_anything(keys: KeyFolder) -> Non
     assert public(keys.signer(ORIGIN)) == public(newest)
 
 
-@pytest.mark.parametrize("left", ["of the new key", "none"])
-def test_a_replacement_cut_off_leaves_the_old_key_and_its_name(left: str, keys: KeyFolder) -> None:
-    """The public key is written first; were it left, the checkpoints signed next would verify with no known key."""
+@pytest.mark.parametrize("left", ["another", "none"])
+def test_a_public_key_that_is_not_the_signing_keys_is_written_again(left: str, keys: KeyFolder) -> None:
+    """A crash between the two files must not leave a log whose next checkpoints verify with no known key."""
     signer = keys.signer(ORIGIN)
     other = Signer(ORIGIN, Ed25519PrivateKey.generate())
-    (keys.path / "vkey").write_text(f"{other.verifier}\n") if left == "of the new key" else (
-        keys.path / "vkey"
-    ).unlink()
+    (keys.path / "vkey").write_text(f"{other.verifier}\n") if left == "another" else (keys.path / "vkey").unlink()
     assert public(keys.signer(ORIGIN)) == public(signer)
     keys.keep_note(note(signer))
     assert keys.last_checkpoint() == Checkpoint(ORIGIN, 1, bytes(32))
@@ -172,7 +170,7 @@ DAMAGES = {
     "empty": lambda _: b"",
     "no text": lambda _: bytes(range(128, 200)),
     "cut off": lambda key: key[:-10],
-    "other seed": lambda key: key[:-8] + b"AAAAAA=\n",
+    "other seed": lambda key: key[:-8] + b"AAAAAAA\n",
     "other name": lambda key: key.replace(b"city", b"cite"),
     "other id": lambda key: key.replace(key.split(b"+")[3], b"00000000"),
     "other algorithm": lambda key: key.replace(
@@ -226,6 +224,6 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
 def test_a_key_is_not_printed(keys: KeyFolder) -> None:
     signer = keys.signer(ORIGIN)
-    secret = (keys.path / "signing.key").read_text().split("+")[-1].strip()
+    secret = (keys.path / "signing.key").read_text().split("+", 4)[4].strip()
     assert secret not in f"{signer!r} {signer} {keys!r}"
     shutil.rmtree(keys.path)

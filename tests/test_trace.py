@@ -85,7 +85,7 @@ def record(ledger: Ledger, *events: dict) -> None:
     with ledger.database.read() as connection:
         places = places_of(connection, OPERATOR)
     checked = read_document(write_json(document(list(events), now())))
-    for outcome in ledger.lanes.record(requests_of(checked, OPERATOR, places, ErrorBehaviour.ROLLBACK)):
+    for outcome in ledger.lanes.record(requests_of(checked, OPERATOR, places, ErrorBehaviour.ROLLBACK, ledger.secret)):
         assert not isinstance(outcome, LedgerError), outcome
 
 
@@ -457,7 +457,9 @@ def test_the_trace_of_a_fsma_document_is_found_by_a_code_in_it(ledger: Ledger, s
     conflicts = 0
     for path in files:
         body = write_json(without_comments(json.loads(path.read_text(), parse_float=Decimal)))
-        for outcome in ledger.lanes.record(requests_of(read_document(body), OPERATOR, places, ErrorBehaviour.PROCEED)):
+        for outcome in ledger.lanes.record(
+            requests_of(read_document(body), OPERATOR, places, ErrorBehaviour.PROCEED, ledger.secret)
+        ):
             conflicts += isinstance(outcome, LedgerError)
     assert conflicts == 1  # shipping and receiving give one eventID to two different packings
     romaine, salad = "(01)00860009999923(10)ABC1234", "(01)10860009998039(10)SALAD-20260420-A"

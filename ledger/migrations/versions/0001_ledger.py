@@ -90,7 +90,7 @@ CREATE TABLE event_id (
 COMMENT ON TABLE event_id IS 'where an event id is recorded: idempotency over all nodes';
 COMMENT ON COLUMN event_id.id IS 'first 128 bits of the SHA-256 of the eventID';
 COMMENT ON COLUMN event_id.declaration IS 'its declarationTime, else 0';
-COMMENT ON COLUMN event_id.digest IS 'SHA-256 of the event as it came';
+COMMENT ON COLUMN event_id.digest IS 'SHA-256 of the entry''s body, or of its name';
 CREATE TABLE head (
     node INTEGER NOT NULL,
     seq BIGINT NOT NULL,
