@@ -61,15 +61,20 @@ class KeyFolder:
         return signer
 
     def secret(self) -> bytes:
-        """The installation's secret, made at the first call. Losing it harms no record; it is never shown."""
+        """The installation's secret, made at the first call after `signer`. Losing it harms no record."""
         file = self.path / "secret"
         with _alone(self.path):
             if not file.exists():
                 _write_durably(file, secrets.token_hex(32) + "\n")
+        if file.stat().st_mode & 0o077:
+            raise Misconfigured(f"{file} can be read by others; run: chmod 600 {file}")
         try:
-            return bytes.fromhex(file.read_text().strip())
+            found = bytes.fromhex(file.read_text().strip())
         except ValueError:
-            raise Misconfigured(f"{file} is damaged; bring it back from where it is kept") from None
+            found = b""
+        if len(found) != 32:
+            raise Misconfigured(f"{file} is damaged; bring it back from where it is kept")
+        return found
 
     def verifiers(self) -> list[Verifier]:
         """Public keys of this log: the present one, then those retired."""

@@ -227,3 +227,24 @@ def test_a_key_is_not_printed(keys: KeyFolder) -> None:
     secret = (keys.path / "signing.key").read_text().split("+", 4)[4].strip()
     assert secret not in f"{signer!r} {signer} {keys!r}"
     shutil.rmtree(keys.path)
+
+
+def test_the_secret_is_made_once_and_closed_to_others(tmp_path: Path) -> None:
+    folder = KeyFolder(tmp_path / "keys")
+    folder.signer("city.example/log")
+    assert len(folder.secret()) == 32 and folder.secret() == KeyFolder(tmp_path / "keys").secret()
+    assert (tmp_path / "keys" / "secret").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "keys" / "secret").chmod(0o640)
+    with pytest.raises(Misconfigured, match="can be read by others"):
+        folder.secret()
+
+
+@pytest.mark.parametrize("written", ["", "not hexadecimal", "00" * 31])
+def test_a_damaged_secret_is_not_worked_with(tmp_path: Path, written: str) -> None:
+    """An empty one would make ids that anybody can compute."""
+    folder = KeyFolder(tmp_path / "keys")
+    folder.signer("city.example/log")
+    folder.secret()
+    (tmp_path / "keys" / "secret").write_text(written)
+    with pytest.raises(Misconfigured, match="damaged"):
+        folder.secret()
