@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
@@ -469,7 +469,10 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # file names may hold anything
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except LedgerError as error:
         err.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(exit_code(error))
@@ -477,14 +480,21 @@ def main() -> None:
         err.print("a name or text that was given holds bytes that are no UTF-8")
         sys.exit(2)
     except BrokenPipeError:
-        sys.stderr.close()
+        _let_go_of_output()
         sys.exit(141)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         err.print(f"{where}{error.strerror or error}", markup=False, highlight=False, soft_wrap=True)
+        _let_go_of_output()
         sys.exit(1)
     except (psycopg.Error, DBAPIError) as error:
         err.print(f"the database refuses this: {str(error).strip().splitlines()[0]}", markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _let_go_of_output() -> None:
+    """What could not be written will not be tried again when the interpreter ends, which would end in a traceback."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from ledger.documents import BODY_BYTES_MAX, EVENTS_MAX, write_json
 from ledger.errors import (
@@ -137,6 +138,11 @@ async def _bad_parameter(_: Request, error: Exception) -> Response:
     return _answer({**document, "detail": detail})
 
 
+async def _broken_off(_: Request, __: Exception) -> Response:
+    """The caller hung up before the body was whole: nobody reads this, and it is no fault to report."""
+    return _answer({"type": "epcisException:ValidationException", "title": "The body broke off", "status": 400})
+
+
 async def _unforeseen(_: Request, __: Exception) -> Response:
     """A fault of our own: the server's messages have it whole, the caller nothing of it."""
     document = {"type": "epcisException:ImplementationException", "title": "Fault in the ledger", "status": 500}
@@ -148,6 +154,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(LedgerError, _ledger_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _bad_parameter)
+    app.add_exception_handler(ClientDisconnect, _broken_off)
     app.add_exception_handler(Exception, _unforeseen)
 
 

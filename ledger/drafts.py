@@ -20,7 +20,7 @@ from ledger.documents import CapturedEvent, write_json
 from ledger.entries import SALT_BYTES, Kind, commitment, micros
 from ledger.errors import LimitExceeded
 from ledger.fields import EPOCH, parse_time
-from ledger.index import Action, Role, columns, mentions
+from ledger.index import Role, columns, named
 
 EVENT_ITEMS_MAX = 20_000
 EVENT_BYTES_MAX = 4 * 1024 * 1024
@@ -78,7 +78,7 @@ _NOT_SEALED = rows.data(None) * 2
 
 
 def _id_tail(event_id: EventId, digest: bytes) -> bytes:
-    return rows.data(event_id.id) + rows.int8(event_id.declaration) + rows.data(digest)
+    return rows.event_id(event_id.id, event_id.declaration, digest)
 
 
 def _with_id(made: Draft, event_id: EventId, digest: bytes) -> Draft:
@@ -186,19 +186,18 @@ def identity(node: int, kind: Kind, body: Json) -> tuple[EventId, bytes] | None:
 
 def _index_tails(opened: Json) -> tuple[bytes, tuple[bytes, ...]]:
     found = columns(opened)
-    action, event_time = _ACTIONS[found.action], rows.time(found.event_time)
-    event_tail = b"".join(
-        (
-            rows.int2(found.type), action, event_time, _often(found.business_step), _often(found.disposition),
-            _often(found.read_point), _often(found.business_location),
-        )
+    start = rows.event_start(found.type, found.action, found.event_time)
+    event_tail = (
+        start + _often(found.business_step) + _often(found.disposition) + _often(found.read_point)
+        + _often(found.business_location)
     )  # fmt: skip
-    end = action + event_time
-    pairs = dict.fromkeys([(key, role) for role, key, _, _ in mentions(opened)])  # each once, in the event's order
+    end = start[_TYPE_FIELD:]
+    pairs = dict.fromkeys([(key, role) for role, key, _ in named(opened)])  # each once, in the event's order
     return event_tail, tuple([rows.text(key) + _ROLES[role] + end for key, role in pairs])
 
 
 _ROLES = {role: rows.int2(role) for role in Role}
-_ACTIONS = {action: rows.int2(action) for action in Action}
+_TYPE_FIELD = 6
+"""What an item's row has of an event's beginning is all but the type: action and time."""
 _often = lru_cache(maxsize=8192)(rows.text)
 """Steps and places recur in event after event."""

@@ -65,22 +65,31 @@ _QUANTITY_FIELDS = {
 _SINGLE_FIELDS = {"parentID": Role.PARENT, "transformationID": Role.TRANSFORMATION}
 
 
-def mentions(event: Json) -> Iterator[Mention]:
-    """Every item of `event` in the order it stands there; an item given twice comes twice."""
+_NO_QUANTITY: Json = {}
+
+
+def named(event: Json) -> Iterator[tuple[Role, Key, Json]]:
+    """Every item of `event` in the order it stands there, with the quantity element that names it, if one does."""
     for field, value in event.items():
         if field in _QUANTITY_FIELDS:
             role = _QUANTITY_FIELDS[field]
             for element in value:
-                yield Mention(role, canonical_key(element["epcClass"]), element.get("quantity"), element.get("uom"))
+                yield role, canonical_key(element["epcClass"]), element
         elif field in _EPC_FIELDS:
             role = _EPC_FIELDS[field]
             for epc in value:
-                yield Mention(role, canonical_key(epc))
+                yield role, canonical_key(epc), _NO_QUANTITY
         elif field in _SINGLE_FIELDS:
-            yield Mention(_SINGLE_FIELDS[field], canonical_key(value))
+            yield _SINGLE_FIELDS[field], canonical_key(value), _NO_QUANTITY
         elif field == "certificationInfo":
             for certificate in value if isinstance(value, list) else (value,):
-                yield Mention(Role.CERTIFICATE, _certificate_key(certificate))
+                yield Role.CERTIFICATE, _certificate_key(certificate), _NO_QUANTITY
+
+
+def mentions(event: Json) -> Iterator[Mention]:
+    """Every item of `event` in the order it stands there; an item given twice comes twice."""
+    for role, key, element in named(event):
+        yield Mention(role, key, element.get("quantity"), element.get("uom"))
 
 
 def _certificate_key(uri: str) -> Key:

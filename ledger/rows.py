@@ -46,14 +46,23 @@ def int2(value: int) -> bytes:
     return _INT2.pack(2, value)
 
 
-def int8(value: int) -> bytes:
-    """A bigint field."""
-    return _INT8.pack(8, value)
-
-
 def time(at: datetime) -> bytes:
     """A timestamptz field: microseconds since 2000."""
     return _INT8.pack(8, micros(at, EPOCH))
+
+
+_EVENT = Struct(">ihihiq")
+_EVENT_ID = Struct(">i16siqi32s")
+
+
+def event_start(type_: int, action: int, event_time: datetime) -> bytes:
+    """The first fields of an event's tail: type, action, event time."""
+    return _EVENT.pack(2, type_, 2, action, 8, micros(event_time, EPOCH))
+
+
+def event_id(key: bytes, declaration: int, digest: bytes) -> bytes:
+    """The tail of an `event_id` row: 16 bytes of key, the declaration's time, 32 bytes of digest."""
+    return _EVENT_ID.pack(16, key, 8, declaration, 32, digest)
 
 
 def data(value: bytes | None) -> bytes:

@@ -282,6 +282,11 @@ def test_a_reader_that_stops_reading_stops_the_command(installed: Installation) 
             ["bash", "-c", piped], capture_output=True, text=True, check=False, env=installed.environment()
         )
         assert len(done.stdout.encode()) == 5 and done.stderr == ""
+    nobody = subprocess.run(
+        ["bash", "-c", f'"{COMMAND}" key show | true'], capture_output=True, text=True, check=False,
+        env=installed.environment(),
+    )  # fmt: skip
+    assert nobody.stderr == ""
 
 
 @pytest.mark.parametrize(

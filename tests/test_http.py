@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -231,6 +232,24 @@ def test_a_strangers_body_is_never_read(server: Server) -> None:
     for path in ("/capture", "/events", "/nodes", "/credentials"):
         answer = server.with_key(None).post(path, content=b"{", headers=JSON_BODY)
         problem_of(answer, 401, "SecurityException")
+
+
+def test_a_caller_that_hangs_up_is_no_fault_of_ours(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """Terminals lose their network all day: a traceback each time would hide the faults that matter."""
+    logger = logging.getLogger("uvicorn.error")
+    logger.addHandler(caplog.handler)
+    logger.setLevel(logging.ERROR)
+    host, port = server.url.removeprefix("http://").split(":")
+    key = credential(server.ledger, Role.TERMINAL, NODE)[1]
+    head = f"POST /capture HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(f'{head}Content-Length: 1000\r\n\r\n{{"type":'.encode())
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1000):  # until the server has let go, too
+            pass
+    assert capture(server.client(Role.TERMINAL, NODE), events_at(NODE, 1)).status_code == 202
+    logger.removeHandler(caplog.handler)
+    assert [record.getMessage() for record in caplog.records if record.name == "uvicorn.error"] == []
 
 
 def test_jobs_come_in_pages_newest_first(server: Server) -> None:
