@@ -124,6 +124,7 @@ def test_a_transformation_is_followed_both_ways_and_not_sideways(ledger: Ledger)
     record(ledger, made(0, "a", "b"), turned(1, "ab", ["m"]), turned(2, ["m"], "xy"), turned(3, "b", ["side"]))
     assert backward(ledger, "x") == {"m", "a", "b"} and forward(ledger, "a") == {"m", "x", "y"}
     assert names(graph_of(ledger, lot("m"))) == {"m", "a", "b", "x", "y"}
+    assert ends(graph_of(ledger, lot("a"), Direction.FORWARD)) == {(name, "forward", "held") for name in "xy"}
     levels = {item.key[-1]: item.level for item in graph_of(ledger, lot("m")).items.values()}
     assert levels == {"m": 0, "a": -1, "b": -1, "x": 1, "y": 1}
 
@@ -230,6 +231,12 @@ def test_what_left_the_crate_before_the_pallet_was_consumed_is_not_in_the_produc
         ledger, packed(1, 1, "a", "b"), packed(2, 2, crate(1)), packed(3, 1, "a", action="DELETE"), consumed(4, 2, "x")
     )  # fmt: skip
     assert backward(ledger, "x") == {"c2", "c1", "b"} and "x" not in forward(ledger, "a")
+
+
+def test_what_is_taken_out_the_moment_the_crate_is_consumed_is_not_in_the_product(ledger: Ledger) -> None:
+    record(ledger, packed(1, 1, "a", "b"), packed(4, 1, "a", action="DELETE"), consumed(4, 1, "x"))
+    assert backward(ledger, "x") == {"c1", "b"}
+    assert "x" not in forward(ledger, "a") and "x" in forward(ledger, "b")
 
 
 def test_a_container_that_is_asked_for_gives_its_contents_and_theirs(ledger: Ledger) -> None:
