@@ -14,6 +14,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from ledger import rows
+from ledger.documents import read_json
 from ledger.drafts import Draft, EventId
 from ledger.entries import GENESIS, Kind, encode, hash_of, time_text
 from ledger.errors import Busy, Conflict, LedgerDamaged, LedgerError
@@ -209,7 +210,7 @@ def _recorded(connection: psycopg.Connection, known: _Known) -> tuple[dict[Event
 def _conflict(request: Request, seen: dict[EventId, _Content]) -> Conflict | None:
     """Whether an id of `request` stands for other content already; its own ids join `seen` if not."""
     mine: dict[EventId, _Content] = {}
-    for position, draft in enumerate(request.drafts):
+    for draft in request.drafts:
         key = draft.event_id
         if key is None:
             continue
@@ -220,11 +221,17 @@ def _conflict(request: Request, seen: dict[EventId, _Content]) -> Conflict | Non
         digest, sealed, erased = before
         if digest != draft.digest or (sealed != draft.sealed and not erased):
             return Conflict(
-                f"event {position} of this request: its eventID is recorded already with other content; "
+                f"{_name(draft)} is recorded already with other content; "
                 f"to correct an event, send it with an errorDeclaration and record the right one under a new id"
             )
     seen |= mine
     return None
+
+
+def _name(draft: Draft) -> str:
+    """What a person knows the draft by."""
+    event = read_json(draft.body).get("event")
+    return f"the event {event['eventID']}" if event else "what this request records once"
 
 
 def _apply_changes(connection: psycopg.Connection, requests: dict[int, Request]) -> None:
