@@ -35,7 +35,6 @@ class Action(StrEnum):
 
 
 _WRITERS = frozenset({Role.TERMINAL, Role.PHARMACY, Role.MANUFACTURER, Role.WHOLESALER, Role.MARKET, Role.ADMIN})
-_EVERYBODY = frozenset(Role)
 
 ALLOWED: dict[Action, frozenset[Role] | None] = {
     # None: also without a credential
@@ -67,10 +66,6 @@ class Actor:
     def may_see(self, node: int) -> bool:
         """Whether the sealed part of this node's entries, and its trade at all, is this actor's to read."""
         return self.sees_all or node in self.nodes
-
-    def may_write(self, node: int) -> bool:
-        """Whether the actor may append to this node's chain."""
-        return self.role is Role.ADMIN or node in self.nodes
 
     def require(self, action: Action) -> None:
         """`NotAllowed` unless the role covers `action`."""

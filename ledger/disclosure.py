@@ -41,7 +41,6 @@ OPEN_INSIDE: dict[str, frozenset[str]] = {
         chemicalSubstance coordinateReferenceSystem value component stringValue booleanValue hexBinaryValue
         uriValue minValue maxValue meanValue sDev percRank percValue uom""".split()
     ),
-    "sensorElement": frozenset(),
 }
 """Open for the fields named; any other field inside is sealed."""
 

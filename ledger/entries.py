@@ -25,7 +25,6 @@ VERSION = 1
 GENESIS = bytes(32)
 """What stands for the hash before a chain's first entry."""
 SALT_BYTES = 16
-ENTRY_BYTES_MAX = 16 * 1024 * 1024
 
 
 class Kind(IntEnum):

@@ -20,8 +20,6 @@ from ledger.notes import Checkpoint, Signer, format_proof, sign_note
 from ledger.tables import checkpoint, edge, entry, log_range, tile
 
 STEP_ENTRIES_MAX = 20_000
-ENTRY_BUNDLE_BYTES = 2 + HASH_BYTES
-"""An entry in a C2SP entry bundle: its length, and the 32-byte hash that is the leaf's data."""
 
 
 class Integrator:
