@@ -12,8 +12,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.ledger import Ledger, now
 from ledger.access import ALLOWED, Action, Actor
+from ledger.credentials import authenticate
 from ledger.errors import NotSignedIn
-from ledger.registry import authenticate
 
 _bearer = HTTPBearer(auto_error=False, description="an API key, as `suyuan credential add` shows it once")
 
@@ -55,5 +55,9 @@ MayCapture = Annotated[Actor, Depends(Rule(Action.CAPTURE))]
 MayRead = Annotated[Actor, Depends(Rule(Action.READ_ENTRY))]
 MayTrace = Annotated[Actor, Depends(Rule(Action.TRACE))]
 MayAdminister = Annotated[Actor, Depends(Rule(Action.ADMINISTER))]
+MayRegister = Annotated[Actor, Depends(Rule(Action.REGISTER))]
+MayReadRegister = Annotated[Actor, Depends(Rule(Action.READ_REGISTER))]
+MayReadPrivate = Annotated[Actor, Depends(Rule(Action.READ_PRIVATE))]
+MaySeeReadings = Annotated[Actor, Depends(Rule(Action.SEE_READINGS))]
 Anybody = Annotated[None, Depends(Rule(Action.READ_LOG))]
 AnybodyHealth = Annotated[None, Depends(Rule(Action.SEE_HEALTH))]

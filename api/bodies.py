@@ -1,4 +1,4 @@
-"""Request bodies: JSON only, bounded, and read after the caller is known.
+"""Request bodies: of the kinds that a route takes, bounded, and read after the caller is known.
 
 FastAPI itself would read a body whole before it asks who sends it.
 """
@@ -18,24 +18,32 @@ Model = TypeVar("Model", bound=BaseModel)
 JSON_TYPES = ("application/json", "application/ld+json")
 
 
-async def _read(request: Request) -> bytes:
-    """The JSON body, refused as soon as it is larger than allowed."""
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind not in JSON_TYPES:
-        raise UnsupportedMediaType(f"the body is {kind or 'of no stated type'}; send {' or '.join(JSON_TYPES)}")
-    size = request.headers.get("content-length", "0")
-    if size.isdigit() and (len(size) > 18 or int(size) > BODY_BYTES_MAX):
-        raise LimitExceeded(f"the body has {size} bytes; at most {BODY_BYTES_MAX} are taken: send it in parts")
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > BODY_BYTES_MAX:
-            raise LimitExceeded(f"the body has more than {BODY_BYTES_MAX} bytes; send it in parts")
-    return bytes(body)
+SHEET_TYPES = ("text/csv", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet")
 
 
-Body = Annotated[bytes, Depends(_read)]
+def _reader(kinds: tuple[str, ...]) -> Callable[[Request], Awaitable[bytes]]:
+    """Reads a body of one of these kinds, refused as soon as it is larger than allowed."""
+
+    async def read(request: Request) -> bytes:
+        kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+        if kind not in kinds:
+            raise UnsupportedMediaType(f"the body is {kind or 'of no stated type'}; send {' or '.join(kinds)}")
+        size = request.headers.get("content-length", "0")
+        if size.isdigit() and (len(size) > 18 or int(size) > BODY_BYTES_MAX):
+            raise LimitExceeded(f"the body has {size} bytes; at most {BODY_BYTES_MAX} are taken: send it in parts")
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > BODY_BYTES_MAX:
+                raise LimitExceeded(f"the body has more than {BODY_BYTES_MAX} bytes; send it in parts")
+        return bytes(body)
+
+    return read
+
+
+Body = Annotated[bytes, Depends(_reader(JSON_TYPES))]
 """To be declared after the route's rule: dependencies are asked in the order of the parameters."""
+Sheet = Annotated[bytes, Depends(_reader(SHEET_TYPES))]
 
 
 def parsed(model: type[Model]) -> Callable[[bytes], Awaitable[Model]]:

@@ -28,9 +28,9 @@ from ledger.documents import read_document, write_json
 from ledger.entries import time_text
 from ledger.errors import Breach, LedgerError, UnacceptableEvent
 from ledger.jobs import Job, get_job, jobs_of, keep_job
+from ledger.nodes import OPERATOR, places_of
 from ledger.notes import Recorded
 from ledger.reads import entries_of_event, get_entry
-from ledger.registry import OPERATOR, places_of
 
 EPCIS_CONTEXT = "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"
 VERSIONS = {"GS1-EPCIS-Version": "2.0.0", "GS1-CBV-Version": "2.0.0"}

@@ -9,29 +9,28 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
 import psycopg
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 from sqlalchemy.exc import DBAPIError
 
 from api import demo as demonstration
 from api.files import Captured, capture_file
 from api.ledger import now, open_ledger
 from api.problems import exit_code
+from api.records import add_registers
+from api.screen import err, out, progress, say, show, table, warn
 from api.serve import serve_http
 from ledger.access import Role
 from ledger.audit import audit as run_audit
 from ledger.capture import ErrorBehaviour
-from ledger.codes import NodeCode, TraceScheme, key_of_code, node_text, parse_node
+from ledger.codes import NodeCode, key_of_code, node_text, parse_node
+from ledger.credentials import credentials, get_credential, issue, revoke
 from ledger.database import open_database
 from ledger.documents import write_json
 from ledger.entries import time_text
@@ -39,20 +38,11 @@ from ledger.erase import erase as erase_sealed
 from ledger.errors import LedgerError, NotRecorded, UnreadableCode
 from ledger.log import proof_file
 from ledger.merkle import ProofInvalid
+from ledger.nodes import OPERATOR
 from ledger.notes import NoteInvalid, Recorded, Verifier, open_receipt, verify_proof
 from ledger.reads import get_entry
-from ledger.registry import (
-    OPERATOR,
-    Node,
-    add_node,
-    change_node,
-    credentials,
-    get_credential,
-    get_node,
-    issue,
-    nodes,
-    revoke,
-)
+from ledger.registers import REGISTERS
+from ledger.reseal import replace_registry_key
 from ledger.rights import migrate as migrate_database
 from ledger.settings import Settings
 from ledger.trace import Direction
@@ -65,34 +55,11 @@ app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
     help="Suyuan 溯源: a city's traceability ledger, append-only and provable. Start with: suyuan demo",
 )  # fmt: skip
-node_app = typer.Typer(no_args_is_help=True, help="Nodes 流通节点: places that keep a chain of entries.")
 credential_app = typer.Typer(no_args_is_help=True, help="Credentials: who may write and read over HTTP.")
 key_app = typer.Typer(no_args_is_help=True, help="The key that signs the log.")
-app.add_typer(node_app, name="node")
 app.add_typer(credential_app, name="credential")
 app.add_typer(key_app, name="key")
-# Codes hold what Rich would take for markup or emoji (urn:epc:id:…): neither is looked for where codes are printed.
-out, err = Console(emoji=False), Console(stderr=True, emoji=False)
-
-
-@contextmanager
-def _progress(what: str, unit: str) -> Iterator[tuple[Progress, TaskID]]:
-    what_ = TextColumn("{task.description}", markup=False)
-    columns = (what_, BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn())
-    with Progress(*columns, console=err) as progress:
-        yield progress, progress.add_task(what, total=None)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _show(value: Table | Tree) -> None:
-    """Print it as wide as it is where no terminal asks for less: programs need codes in one piece."""
-    (out if out.is_terminal else Console(width=10_000, emoji=False)).print(value)
+add_registers(app, REGISTERS)
 
 
 # --- running --------------------------------------------------------------------------------------
@@ -168,14 +135,14 @@ def capture(
     with (
         (receipts or Path(os.devnull)).open("a") as kept,
         open_ledger(Settings.from_environment()) as ledger,
-        _progress("captured", "events") as (progress, task),
+        progress("captured", "events") as (bar, task),
     ):
         for name in files:
-            progress.update(task, description=name[-40:])
+            bar.update(task, description=name[-40:])
             try:
                 for part in capture_file(ledger, name, behaviour):
                     total += part
-                    progress.update(task, completed=total.new + total.known)
+                    bar.update(task, completed=total.new + total.known)
                     if part.receipt:
                         kept.write(part.receipt + "\n")
                         kept.flush()
@@ -185,7 +152,7 @@ def capture(
                 total += Captured(refusals=[f"{name}: {error.strerror}"])
         integrate_now(ledger.database, ledger.keys, ledger.signer)
     for refusal in total.refusals:
-        err.print(refusal, markup=False, highlight=False, soft_wrap=True)
+        warn(refusal)
     out.print(f"recorded {total.new} new entries; {total.known} were recorded before; {len(total.refusals)} refused")
     if total.refusals:
         raise typer.Exit(2)
@@ -226,7 +193,7 @@ def trace(
     if format == "json":
         typer.echo(write_json(to_json(graph)))
     else:
-        _show(to_tree(graph))
+        show(to_tree(graph))
 
 
 @app.command()
@@ -241,10 +208,10 @@ def audit(
     """
     with open_ledger(Settings.from_environment()) as ledger:
         vouched = [one for path in receipt or () for one in _receipts(path, ledger.keys.verifiers())]
-        with _progress("audit", "entries") as (progress, task):
+        with progress("audit", "entries") as (bar, task):
             report = run_audit(
                 ledger.database, ledger.keys.verifiers(), ledger.keys.last_checkpoint(), vouched,
-                lambda step, done, total: progress.update(task, description=step, completed=done, total=total),
+                lambda step, done, total: bar.update(task, description=step, completed=done, total=total), ledger.vault,
             )  # fmt: skip
     for disagreement in report.disagreements:
         out.print(str(disagreement), markup=False, highlight=False, soft_wrap=True, style="red")
@@ -301,7 +268,7 @@ def proof(
         return
     output.write_text(text)
     output.with_name(f"{output.name}.entry").write_bytes(data)
-    out.print(f"wrote {output} and {output}.entry", markup=False, highlight=False, soft_wrap=True)
+    say(f"wrote {output} and {output}.entry")
 
 
 @app.command()
@@ -319,7 +286,7 @@ def verify(
     except OSError as error:
         raise NotRecorded(f"{error.filename}: {error.strerror}") from error
     except (NoteInvalid, ProofInvalid, UnicodeDecodeError) as error:
-        err.print(f"not proved: {error}", markup=False, highlight=False)
+        warn(f"not proved: {error}")
         raise typer.Exit(1) from error
     out.print(f"proved: entry {index} of the {checkpoint.size} that {checkpoint.origin} signed for")
 
@@ -328,7 +295,7 @@ def verify(
 
 
 @key_app.command("show")
-def key_show() -> None:
+def keyshow() -> None:
     """Print the public key to give to verifiers, the present one first.
 
     Example: `suyuan key show`
@@ -337,6 +304,19 @@ def key_show() -> None:
     with open_ledger(settings) as ledger:
         for verifier in ledger.keys.verifiers():
             typer.echo(str(verifier))
+
+
+@key_app.command("replace-registry")
+def key_replace_registry() -> None:
+    """Seal the registry's personal data with a new key, while the ledger goes on. The old key goes at the next time.
+
+    Example: `suyuan key replace-registry`
+    """
+    with open_ledger(Settings.from_environment()) as ledger, progress("sealing again", "versions") as (bar, task):
+        count = replace_registry_key(
+            ledger.database, ledger.keys, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    out.print(f"the private values of {count} versions are sealed with a new key")
 
 
 @key_app.command("replace")
@@ -351,62 +331,6 @@ def key_replace(reason: Annotated[str, typer.Option(help="why; it is recorded an
         successor = replace_signing_key(ledger.database, ledger.keys, ledger.signer, reason, OPERATOR.name, now)
     out.print("the log is signed from now on with:", soft_wrap=True)
     typer.echo(str(successor.verifier))
-
-
-def _show_nodes(shown: list[Node]) -> None:
-    table = _table("node", "name", "scheme", "open", "locations")
-    for node in shown:
-        row = (node_text(node.node), node.name, str(node.trace_scheme), "yes" if node.open else "no")
-        table.add_row(*map(Text, (*row, " ".join(node.locations))))
-    _show(table)
-
-
-@node_app.command("add")
-def node_add(
-    code: Annotated[str, typer.Argument(help="9 digits: region and filing serial")],
-    name: str,
-    scheme: Annotated[TraceScheme, typer.Option(help="how it numbers slips: A party+serial, B day+serial")],
-    location: Annotated[list[str] | None, typer.Option(help="a read point of its own, as GLN link or URN")] = None,
-) -> None:
-    """Register a node.
-
-    Example: `suyuan node add 330212001 "城东农贸市场" --scheme A --location https://id.gs1.org/414/6901234500011`
-    """
-    with open_ledger(Settings.from_environment()) as ledger:
-        ledger.record(add_node(parse_node(code), name, scheme, location or [], OPERATOR.name))
-    out.print(f"node {code} is registered")
-
-
-@node_app.command("list")
-def node_list() -> None:
-    """List all nodes.
-
-    Example: `suyuan node list`
-    """
-    with open_ledger(Settings.from_environment()) as ledger, ledger.database.read() as connection:
-        shown: list[Node] = []
-        while part := nodes(connection, shown[-1].node if shown else -1):
-            shown += part
-    _show_nodes(shown)
-
-
-@node_app.command("change")
-def node_change(
-    code: str,
-    name: Annotated[str | None, typer.Option(help="a new name")] = None,
-    location: Annotated[list[str] | None, typer.Option(help="all its read points, replacing those it has")] = None,
-    open: Annotated[bool | None, typer.Option("--open/--close", help="a closed node takes no entries")] = None,
-) -> None:
-    """Rename, move, close or reopen a node.
-
-    Example: `suyuan node change 330212001 --close`
-    """
-    with open_ledger(Settings.from_environment()) as ledger:
-        with ledger.database.read() as connection:
-            present = get_node(connection, parse_node(code))
-        ledger.record(change_node(present, OPERATOR.name, name=name, locations=location, open=open))
-        with ledger.database.read() as connection:
-            _show_nodes([get_node(connection, present.node)])
 
 
 @credential_app.command("add")
@@ -436,7 +360,7 @@ def credential_list() -> None:
 
     Example: `suyuan credential list`
     """
-    table = _table("credential", "role", "label", "nodes", "until", "revoked")
+    shown = table("credential", "role", "label", "nodes", "until", "revoked")
     with open_ledger(Settings.from_environment()) as ledger, ledger.database.read() as connection:
         after = ""
         while part := credentials(connection, after):
@@ -445,8 +369,8 @@ def credential_list() -> None:
                 revoked = time_text(one.revoked_at) if one.revoked_at else ""
                 bound = " ".join(node_text(code) for code in one.nodes)
                 row = (one.credential, one.role, one.label, bound, f"{one.expires_at:%Y-%m-%d}", revoked)
-                table.add_row(*map(Text, row))
-    _show(table)
+                shown.add_row(*map(Text, row))
+    show(shown)
 
 
 @credential_app.command("revoke")
@@ -474,7 +398,7 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except LedgerError as error:
-        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        warn(str(error))
         sys.exit(exit_code(error))
     except UnicodeEncodeError:
         err.print("a name or text that was given holds bytes that are no UTF-8")
@@ -484,7 +408,7 @@ def main() -> None:
         sys.exit(141)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        err.print(f"{where}{error.strerror or error}", markup=False, highlight=False, soft_wrap=True)
+        warn(f"{where}{error.strerror or error}")
         _let_go_of_output()
         sys.exit(1)
     except (psycopg.Error, DBAPIError) as error:

@@ -25,15 +25,16 @@ from api.ledger import Ledger, now, open_ledger
 from ledger.access import Role
 from ledger.audit import audit
 from ledger.codes import TraceScheme, key_of_code, parse_node
+from ledger.credentials import issue
 from ledger.documents import write_json
 from ledger.embedded import SUPERUSER, Cluster
 from ledger.errors import LedgerDamaged, LedgerError
-from ledger.registry import OPERATOR, add_node, issue
+from ledger.nodes import OPERATOR, add_node
 from ledger.settings import Settings
 from ledger.trace import Direction, trace
 from ledger.worker import integrate_now
 from reports.trace import to_tree
-from scanners.city import OFFSET, City, Json, document, places
+from scanners.city import OFFSET, City, Json, document
 
 SEED, BATCH = 20261123, 500
 EXAMPLES = Path(__file__).parents[1] / "tests" / "vectors" / "epcis"
@@ -66,18 +67,25 @@ def run(console: Console, events: int) -> None:
     )  # fmt: skip
 
 
+def _city(events: int) -> City:
+    return City(SEED, datetime.now(OFFSET).date(), nodes=12, events=events, plant_every=0)
+
+
 def _capture(console: Console, ledger: Ledger, events: int) -> str:
     """Examples and a day over HTTP; the code of a slip to ask for."""
     console.rule("2 采集 capture, over HTTP")
+    city = _city(events)
     for outcome in ledger.lanes.record(
-        [add_node(parse_node(p.code), p.name, TraceScheme.OPERATOR_SERIAL, [], OPERATOR.name) for p in places()]
+        [
+            add_node(parse_node(row["node"]), row["name"], TraceScheme(row["trace_scheme"]), [], OPERATOR.name)
+            for row in city.nodes()
+        ]
     ):
         if isinstance(outcome, LedgerError):
             raise outcome
     with ledger.database.read() as connection:
         request, _, key = issue(connection, Role.ADMIN, "demo", [], 1, OPERATOR.name, now())
     ledger.record(request)
-    city = City(SEED, datetime.now(OFFSET), events)
     with _served(ledger) as url, httpx.Client(base_url=url, timeout=60) as client:
         client.headers["Authorization"] = f"Bearer {key}"
         examples = sorted(EXAMPLES.glob("*.jsonld"))
@@ -139,7 +147,7 @@ def _trace(console: Console, ledger: Ledger, slip: str) -> None:
 
 def _tamper(console: Console, ledger: Ledger, cluster: Cluster) -> None:
     console.rule("4 篡改与审计 tamper and audit")
-    node, seq = parse_node(places()[5].code), 17
+    node, seq = parse_node(next(row["node"] for row in _city(1).nodes() if row["kind"] == "market")), 17
     with psycopg.connect(cluster.url(SUPERUSER), autocommit=True) as superuser:
         superuser.execute("SET session_replication_role = replica")  # past the triggers, as only a superuser can
         superuser.execute(

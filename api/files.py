@@ -11,7 +11,7 @@ from ledger import append
 from ledger.capture import ErrorBehaviour, requests_of
 from ledger.documents import BODY_BYTES_MAX, read_document, read_json
 from ledger.errors import LedgerError, LimitExceeded, UnacceptableEvent
-from ledger.registry import OPERATOR, places_of
+from ledger.nodes import OPERATOR, places_of
 
 WINDOW, WINDOW_BYTES = 2_000, 8 * 1024 * 1024
 """Lines that are under way at once, at most; and the bytes after which no further line joins them."""

@@ -7,18 +7,21 @@ import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 
+from ledger.access import Actor
 from ledger.append import Request
 from ledger.database import Database, open_database
 from ledger.errors import LedgerError
 from ledger.keys import KeyFolder
 from ledger.lanes import Lanes
+from ledger.nodes import first_nodes
 from ledger.notes import Recorded, Signer, format_receipt
-from ledger.registry import first_nodes
+from ledger.registrar import Registrar
 from ledger.rights import migrate, require_current
 from ledger.settings import Settings
+from ledger.vault import Vault
 from ledger.worker import Worker
 
 
@@ -42,6 +45,23 @@ class Ledger:
     def secret(self) -> bytes:
         """What the ids of events that came without one are made with."""
         return self.keys.secret()
+
+    @cached_property
+    def vault(self) -> Vault:
+        """What opens and seals the registry's private values."""
+        return Vault(self.keys)
+
+    def today(self) -> date:
+        """The city's day."""
+        return now().astimezone(self.settings.zone).date()
+
+    def end_of(self, day: date) -> datetime:
+        """The moment at which a day of the city ends."""
+        return datetime.combine(day + timedelta(days=1), time(), self.settings.zone)
+
+    def registrar(self, actor: Actor) -> Registrar:
+        """Who keeps records now, with all that it takes."""
+        return Registrar(self.vault, self.secret, actor, self.today())
 
     def record(self, request: Request) -> list[Recorded]:
         """Record one request and wait for it; raises the `LedgerError` that rejects it."""

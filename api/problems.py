@@ -23,13 +23,17 @@ from ledger.errors import (
     NotAllowed,
     NotRecorded,
     NotSignedIn,
+    Unacceptable,
     UnacceptableEvent,
+    UnacceptableRecord,
     Unavailable,
     UnreadableCode,
 )
 
 STATUS: dict[type[LedgerError], tuple[int, str]] = {
+    Unacceptable: (400, "ValidationException"),
     UnacceptableEvent: (400, "ValidationException"),
+    UnacceptableRecord: (400, "ValidationException"),
     UnreadableCode: (400, "QueryParameterException"),
     Conflict: (409, "ResourceAlreadyExistsException"),
     NotRecorded: (404, "NoSuchNameException"),
@@ -88,7 +92,7 @@ def problem(error: LedgerError) -> dict[str, Any]:
         "type": f"epcisException:{name}", "title": _title(error), "status": status,
         "detail": _TOLD.get(type(error)) or str(error),
     }  # fmt: skip
-    if isinstance(error, UnacceptableEvent):
+    if isinstance(error, Unacceptable):
         document["errors"] = [
             {"event": breach.event, "path": breach.path, "reason": breach.reason}
             for breach in error.breaches[:BREACHES_SHOWN]

@@ -1,157 +1,325 @@
-"""Administration of nodes and credentials over HTTP, for the role admin."""
+"""The registers over HTTP: `/registry/{register}` for each, made from its table.
 
-from enum import StrEnum
+Personal data are masked everywhere but in the answers to `…/private` and to `…/export` with a purpose, which first
+record that somebody looks. What is searched for comes in bodies, never in addresses: those end up in logs.
+"""
+
+from collections.abc import Mapping
+from io import BytesIO
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from api.auth import LedgerHere, MayAdminister
-from api.bodies import documented, parsed
-from api.ledger import now
-from ledger.access import Role
-from ledger.codes import TraceScheme, node_text, parse_node
+from api.auth import LedgerHere, MayReadPrivate, MayReadRegister, MayRegister, MaySeeReadings
+from api.bodies import SHEET_TYPES, Body, Sheet, documented, parsed
+from api.ledger import Ledger, now
+from api.sheets import Format, read_sheet, write_sheet
+from ledger.access import Actor
+from ledger.codes import CITY, node_text
+from ledger.documents import read_json, write_json
 from ledger.entries import time_text
+from ledger.errors import Breach, NotRecorded, UnacceptableRecord
+from ledger.filing import Filed, file_lines, file_one, require_references
+from ledger.gs1 import is_digits
+from ledger.registers import PARTY, REGISTERS, Register, register_of
+from ledger.registers.fields import day_of
 from ledger.registry import (
-    Credential,
-    Node,
-    add_node,
-    change_node,
-    credentials,
-    get_credential,
-    get_node,
-    issue,
-    nodes,
-    revoke,
+    PAGE_MAX,
+    Key,
+    Purpose,
+    Record,
+    Version,
+    Wanted,
+    is_within,
+    known_at,
+    listing,
+    pages,
+    reading_request,
+    readings,
+    record,
+    search,
+    versions,
 )
 
-router = APIRouter(tags=["administration"])
-Code = Annotated[str, Path(description="9-digit node code", examples=["330212001"])]
-Limit = Annotated[int, Query(ge=1, le=1000)]
-
-
-def _one_of(values: type[StrEnum]) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "enum": [*values]})
+router = APIRouter(prefix="/registry", tags=["registry"])
+REFUSALS_SHOWN = 1_000
+_PLURALS = [register.plural for register in REGISTERS]
+Plural = Annotated[str, Path(description="which register", json_schema_extra={"enum": _PLURALS}, examples=["parties"])]
+Code = Annotated[str, Path(description="the record's key; of several parts, joined by +", examples=["3302120010001"])]
+Day = Annotated[str | None, Query(description="as it was known at the end of this day", examples=["2026-11-01"])]
+_EXAMPLE = {field.name: [field.example] if field.many else field.example for field in PARTY.fields if field.required}
+_EXAMPLE["credit_code"] = PARTY.field("credit_code").example
+_SHEET = documented(
+    {"type": "string", "description": "CSV as here, or an XLSX workbook under its own media type"},
+    "party,kinds,legal_name,credit_code\n3302120010002,wholesaler,虚构食品有限公司,91350100M000100Y43\n",
+    SHEET_TYPES[0],
+)  # fmt: skip
+_RECORD = documented({"type": "object"}, {**_EXAMPLE, "reason": "new stall"}, "application/json")
 
 
 class _Input(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
-class NewNode(_Input):
-    """A node to register."""
+_PURPOSES = {"type": "string", "enum": [*map(str, Purpose)]}
 
-    node: str = Field(examples=["330212001"], description="9 digits: region and filing serial")
-    name: str = Field(examples=["城东农贸市场"])
-    trace_scheme: Annotated[TraceScheme, _one_of(TraceScheme)] = Field(
-        examples=["A"], description="A: party and serial; B: day and serial"
+
+class TakeStep(_Input):
+    """A step to take."""
+
+    step: str = Field(examples=["suspend"])
+    reason: str = Field(examples=["licence under review"], description="why; it is kept, sealed")
+
+
+class Look(_Input):
+    """What personal data are looked at for, and as of which day."""
+
+    purpose: Annotated[Purpose, WithJsonSchema(_PURPOSES)] = Field(examples=["inspection"], strict=False)
+    on: str | None = Field(default=None, description="as it was known at the end of this day")
+
+
+class Export(_Input):
+    """A sheet of all records that one may see; with a purpose, with personal data."""
+
+    format: Annotated[Format, WithJsonSchema({"type": "string", "enum": [*Format]})] = Field(
+        default=Format.CSV, examples=["csv"], strict=False
     )
-    locations: list[str] = Field(default=[], max_length=100, examples=[["https://id.gs1.org/414/6901234500011"]])
+    purpose: Annotated[Purpose | None, WithJsonSchema(_PURPOSES)] = Field(default=None, strict=False)
 
 
-class NodeChange(_Input):
-    """What to change of a node; what is left out stays."""
-
-    name: str | None = Field(default=None, examples=["城东农贸市场"])
-    locations: list[str] | None = Field(default=None, max_length=100)
-    open: bool | None = Field(default=None, examples=[False])
-
-
-class NewCredential(_Input):
-    """A credential to issue."""
-
-    role: Annotated[Role, _one_of(Role)] = Field(examples=["terminal"])
-    label: str = Field(examples=["stall 12, scale"], description="what it is for; no personal data")
-    nodes: list[str] = Field(default=[], max_length=1000, examples=[["330212001"]], description="the first is its home")
-    days: int = Field(default=365, ge=1, le=3650)
-
-
-def _body(model: type[_Input]) -> dict[str, Any]:
-    """What OpenAPI shows of a body: the model, and the example that its fields make."""
+def _documented(model: type[BaseModel]) -> dict[str, Any]:
     example = {name: field.examples[0] for name, field in model.model_fields.items() if field.examples}
     return documented(model.model_json_schema(), example, "application/json")
 
 
-def node_json(node: Node) -> dict[str, Any]:
-    """A node as people and programs read it."""
-    return {**node.row, "node": node_text(node.node)}
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(write_json(value), status, media_type="application/json")
 
 
-def credential_json(credential: Credential) -> dict[str, Any]:
-    """A credential without its hash."""
-    shown = {name: value for name, value in credential.row.items() if name != "key_hash"}
-    nodes_ = [node_text(code) for code in credential.nodes]
-    return {**shown, "nodes": nodes_, "home_node": node_text(credential.home_node)}
+def _object(body: bytes) -> tuple[dict[str, Any], str | None]:
+    """The fields that a body gives, and the reason."""
+    given = read_json(body)
+    if not isinstance(given, dict):
+        raise UnacceptableRecord([Breach("$", "give one JSON object: the record's fields")])
+    reason = given.pop("reason", None)
+    if reason is not None and not isinstance(reason, str):
+        raise UnacceptableRecord([Breach("reason", "it is a text")])
+    return given, reason
 
 
-@router.get("/nodes")
-def list_nodes(
-    ledger: LedgerHere, _: MayAdminister, after: str | None = None, limit: Limit = 100
-) -> list[dict[str, Any]]:
-    """Registered nodes in the order of their codes."""
+def _key(register: Register, code: str) -> Key:
+    parts = tuple(code.split("+"))
+    if len(parts) != len(register.key):
+        raise NotRecorded(f"no {register.name} is named so: give {'+'.join(register.key)}")
+    return tuple(
+        str(int(part)) if name in ("node", "region") and is_digits(part) and len(part) < 10 else part
+        for name, part in zip(register.key, parts, strict=True)
+    )
+
+
+def _one(ledger: Ledger, actor: Actor, register: Register, code: str, on: str | None = None) -> Record:
+    """The record, as far as the actor may see it."""
+    key = _key(register, code)
     with ledger.database.read() as connection:
-        return [node_json(node) for node in nodes(connection, -1 if after is None else parse_node(after), limit)]
+        if on is None:
+            found = record(connection, ledger.vault, register, key)
+        else:
+            found = known_at(connection, ledger.vault, register, key, ledger.end_of(day_of(on))).record
+    if not is_within(found, actor.reach):
+        raise NotRecorded(f"no {register.name} {key[0]} is registered")
+    return found
 
 
-@router.post("/nodes", status_code=201, openapi_extra=_body(NewNode))
-def post_node(
-    ledger: LedgerHere, actor: MayAdminister, new: Annotated[NewNode, Depends(parsed(NewNode))]
-) -> dict[str, Any]:
-    """Register a node; 409 if its code is taken."""
-    code = parse_node(new.node)
-    ledger.record(add_node(code, new.name, new.trace_scheme, new.locations, actor.name))
+@router.get("")
+def registers(_: MayReadRegister) -> list[dict[str, Any]]:
+    """All registers: their fields, which are needed and which personal, and their steps."""
+    return [
+        {
+            "register": register.plural, "chinese": register.chinese, "key": list(register.key),
+            "fields": [
+                {
+                    "name": field.name, "chinese": field.chinese, "help": field.help, "example": field.example,
+                    "required": field.required, "many": field.many, "private": field.private, "search": str(field.find),
+                }
+                for field in register.fields
+            ],
+            "steps": [{"step": step.name, "chinese": step.chinese, "help": step.help} for step in register.steps],
+        }
+        for register in REGISTERS
+    ]  # fmt: skip
+
+
+class Filter(BaseModel):
+    """Which records to list, and from where on."""
+
+    model_config = ConfigDict(extra="forbid")
+    node: str | None = None
+    party: str | None = None
+    kind: str | None = None
+    status: str | None = None
+    expiring: int | None = Field(default=None, ge=0, le=36500, description="ends within so many days")
+    after: str | None = Field(default=None, description="key of the last record seen")
+    limit: int = Field(default=100, ge=1, le=PAGE_MAX)
+
+
+@router.get("/{register}")
+def list_records(
+    ledger: LedgerHere, actor: MayReadRegister, register: Plural, asked: Annotated[Filter, Query()]
+) -> Response:
+    """Records in the order of their keys; `Link` names the next page."""
+    form = register_of(register)
+    wanted = Wanted.of(form, asked.model_dump(exclude_none=True, exclude={"after", "limit"}), ledger.today())
+    if actor.reach is not None:
+        reach = actor.reach if wanted.nodes is None else actor.reach & wanted.nodes
+        wanted = Wanted(wanted.columns, reach, wanted.ends_by)
     with ledger.database.read() as connection:
-        return node_json(get_node(connection, code))
+        last = None if asked.after is None else _key(form, asked.after)
+        found = listing(connection, ledger.vault, form, wanted, last, asked.limit)
+    answer = _json([one.shown() for one in found])
+    if len(found) == asked.limit:
+        following = {**asked.model_dump(exclude_none=True), "after": "+".join(found[-1].key)}
+        answer.headers["Link"] = f'</registry/{register}?{urlencode(following)}>; rel="next"'
+    return answer
 
 
-@router.get("/nodes/{code}")
-def one_node(ledger: LedgerHere, _: MayAdminister, code: Code) -> dict[str, Any]:
-    """A registered node."""
+@router.post("/{register}", status_code=201, openapi_extra=_RECORD)
+def file_record(ledger: LedgerHere, actor: MayRegister, register: Plural, body: Body) -> Response:
+    """File a new record; 409 if its key is taken."""
+    form = register_of(register)
+    given, reason = _object(body)
     with ledger.database.read() as connection:
-        return node_json(get_node(connection, parse_node(code)))
-
-
-@router.patch("/nodes/{code}", openapi_extra=_body(NodeChange))
-def patch_node(
-    ledger: LedgerHere, actor: MayAdminister, code: Code, change: Annotated[NodeChange, Depends(parsed(NodeChange))]
-) -> dict[str, Any]:
-    """Rename, move, close or reopen a node; 409 if somebody else changed it meanwhile."""
-    with ledger.database.read() as connection:
-        present = get_node(connection, parse_node(code))
-    request = change_node(present, actor.name, name=change.name, locations=change.locations, open=change.open)
+        request, key = file_one(connection, ledger.registrar(actor), form, given, reason)
     ledger.record(request)
-    with ledger.database.read() as connection:
-        return node_json(get_node(connection, present.node))
+    return _json(_one(ledger, actor, form, "+".join(key)).shown(), 201)
 
 
-@router.get("/credentials")
-def list_credentials(
-    ledger: LedgerHere,
-    _: MayAdminister,
-    after: Annotated[str, Query(pattern="^[a-z2-7]{0,10}$")] = "",
-    limit: Limit = 100,
-) -> list[dict[str, Any]]:
-    """All credentials, revoked ones too, without secrets."""
-    with ledger.database.read() as connection:
-        return [credential_json(credential) for credential in credentials(connection, after, limit)]
-
-
-@router.post("/credentials", status_code=201, openapi_extra=_body(NewCredential))
-def post_credential(
-    ledger: LedgerHere, actor: MayAdminister, new: Annotated[NewCredential, Depends(parsed(NewCredential))]
+@router.post("/{register}/import", openapi_extra=_SHEET)
+def import_records(
+    ledger: LedgerHere, actor: MayRegister, register: Plural, sheet: Sheet, dry_run: bool = False
 ) -> dict[str, Any]:
-    """Issue a credential. `key` is shown this once; only its hash is kept."""
-    with ledger.database.read() as connection:
-        request, made, key = issue(connection, new.role, new.label, new.nodes, new.days, actor.name, now())
-    ledger.record(request)
-    return {**credential_json(made), "key": key}
+    """File the records of a CSV or XLSX sheet: good lines are taken, bad ones named; the same sheet again is safe."""
+    form = register_of(register)
+    lines, unused = read_sheet(BytesIO(sheet), form)
+    total = Filed()
+    registrar = ledger.registrar(actor)
+    for part in file_lines(ledger.database, ledger.lanes.record, registrar, form, lines, dry_run=dry_run):
+        total.add(part)
+    refused = [
+        {"line": one.line, "errors": [{"field": breach.path, "reason": breach.reason} for breach in one.breaches]}
+        for one in total.refused[:REFUSALS_SHOWN]
+    ]
+    return {
+        "dryRun": dry_run, "new": total.new, "changed": total.changed, "same": total.same,
+        "refused": len(total.refused), "lines": refused, "unusedColumns": unused,
+    }  # fmt: skip
 
 
-@router.delete("/credentials/{code}")
-def delete_credential(ledger: LedgerHere, actor: MayAdminister, code: str) -> dict[str, Any]:
-    """Revoke a credential, at once and for good. It stays listed."""
+@router.post("/{register}/search", openapi_extra=documented({"type": "object"}, {"any": "李"}, "application/json"))
+def search_records(
+    ledger: LedgerHere, actor: MayReadRegister, register: Plural, body: Body,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
+) -> Response:  # fmt: skip
+    """Records by what their fields hold: `{"legal_name": "…"}`, or `{"any": "…"}` for whichever field."""
+    asked, _ = _object(body)
+    if not all(isinstance(text, str) for text in asked.values()):
+        raise UnacceptableRecord([Breach("$", "give the text to search for, by the field's name")])
     with ledger.database.read() as connection:
-        present = get_credential(connection, code)
-    at = now()
-    ledger.record(revoke(present, actor.name, at))
-    return {"credential": code, "revoked_at": time_text(at)}
+        found = search(connection, ledger.vault, register_of(register), asked, actor.reach, limit)
+    return _json([one.shown() for one in found])
+
+
+@router.post("/{register}/export", openapi_extra=_documented(Export))
+def export_records(
+    ledger: LedgerHere, actor: MayReadRegister, register: Plural, wanted: Annotated[Export, Depends(parsed(Export))]
+) -> Response:
+    """A sheet of all records that one may see. Personal data are masked unless a purpose is given and allowed."""
+    form = register_of(register)
+    made = BytesIO()
+    found = (
+        one
+        for page in pages(ledger.database, ledger.vault, form, Wanted(nodes=actor.reach))
+        for one in _looked_at(ledger, actor, page, wanted.purpose)
+    )
+    write_sheet(made, wanted.format, form, found, private=wanted.purpose is not None)
+    kind = SHEET_TYPES[wanted.format is Format.XLSX]
+    name = f'attachment; filename="{register}.{wanted.format}"'
+    return Response(made.getvalue(), media_type=kind, headers={"Content-Disposition": name})
+
+
+def _looked_at(ledger: Ledger, actor: Actor, page: list[Record], purpose: Purpose | None) -> list[Record]:
+    """First the entry that somebody looks, then what is looked at."""
+    if purpose is not None:
+        ledger.record(reading_request(actor, page, purpose, now()))
+    return page
+
+
+@router.get("/{register}/{code}")
+def one_record(ledger: LedgerHere, actor: MayReadRegister, register: Plural, code: Code, on: Day = None) -> Response:
+    """A record as it stands, or as it was known on a day."""
+    return _json(_one(ledger, actor, register_of(register), code, on).shown())
+
+
+@router.patch("/{register}/{code}", openapi_extra=_RECORD)
+def change_record(ledger: LedgerHere, actor: MayRegister, register: Plural, code: Code, body: Body) -> Response:
+    """Change what is given; what is left out stays, null clears. 409 if somebody else changed it meanwhile."""
+    form = register_of(register)
+    given, reason = _object(body)
+    registrar = ledger.registrar(actor)
+    changes = registrar.read(form, given)
+    present = _one(ledger, actor, form, code)
+    request = registrar.change(present, changes, reason)
+    if request is not None:
+        with ledger.database.read() as connection:
+            require_references(connection, form, changes)
+        ledger.record(request)
+    return _json(_one(ledger, actor, form, code).shown())
+
+
+@router.post("/{register}/{code}/steps", openapi_extra=_documented(TakeStep))
+def take_step(
+    ledger: LedgerHere, actor: MayRegister, register: Plural, code: Code,
+    wanted: Annotated[TakeStep, Depends(parsed(TakeStep))],
+) -> Response:  # fmt: skip
+    """Take a step of the record's life: suspend, resume, revoke, leave, return; close and reopen a node."""
+    form = register_of(register)
+    present = _one(ledger, actor, form, code)
+    ledger.record(ledger.registrar(actor).step(present, wanted.step, wanted.reason))
+    return _json(_one(ledger, actor, form, code).shown())
+
+
+@router.get("/{register}/{code}/versions")
+def record_versions(ledger: LedgerHere, actor: MayReadRegister, register: Plural, code: Code) -> Response:
+    """All versions of a record, oldest first: when, by whom, and the entry that proves it."""
+    form = register_of(register)
+    present = _one(ledger, actor, form, code)
+    with ledger.database.read() as connection:
+        found = versions(connection, ledger.vault, form, present.key)
+    return _json([{**one.record.shown(), **_made(one)} for one in found])
+
+
+def _made(version: Version) -> dict[str, str]:
+    """When and by whom a version was made, and the entry that proves it."""
+    entry = f"{node_text(CITY)}/{version.seq}"
+    return {"recordTime": time_text(version.at), "actor": version.actor, "entry": entry}
+
+
+@router.post("/{register}/{code}/private", openapi_extra=_documented(Look))
+def read_private(
+    ledger: LedgerHere, actor: MayReadPrivate, register: Plural, code: Code,
+    look: Annotated[Look, Depends(parsed(Look))],
+) -> Response:  # fmt: skip
+    """A record with personal data, and why its version was made. That you looked, and what for, is an entry first."""
+    found = _one(ledger, actor, register_of(register), code, look.on)
+    (found,) = _looked_at(ledger, actor, [found], look.purpose)
+    return _json({**found.shown(private=True), "reason": found.reason})
+
+
+@router.get("/{register}/{code}/readings")
+def who_looked(ledger: LedgerHere, actor: MaySeeReadings, register: Plural, code: Code) -> list[Mapping[str, str]]:
+    """Who was shown the record's personal data, and what for, the latest first."""
+    present = _one(ledger, actor, register_of(register), code)
+    with ledger.database.read() as connection:
+        found = readings(connection, present.subject)
+    return [{"at": one.at, "actor": one.actor, "purpose": one.purpose, "entry": one.entry} for one in found]

@@ -30,6 +30,10 @@ class Action(StrEnum):
     READ_ENTRY = "read entry"
     TRACE = "trace"
     READ_LOG = "read log"
+    REGISTER = "keep the register"
+    READ_REGISTER = "read the register"
+    READ_PRIVATE = "read personal data"
+    SEE_READINGS = "see who read personal data"
     ADMINISTER = "administer"
     SEE_HEALTH = "see health"
 
@@ -42,6 +46,10 @@ ALLOWED: dict[Action, frozenset[Role] | None] = {
     Action.READ_ENTRY: _WRITERS | {Role.REGULATOR},
     Action.TRACE: _WRITERS | {Role.REGULATOR},
     Action.READ_LOG: None,  # hashes and proofs show nobody's trade (DESIGN: the log can be public)
+    Action.REGISTER: frozenset({Role.MARKET, Role.REGULATOR, Role.ADMIN}),
+    Action.READ_REGISTER: _WRITERS | {Role.REGULATOR},  # personal data masked
+    Action.READ_PRIVATE: frozenset({Role.MARKET, Role.REGULATOR, Role.ADMIN}),  # and each reading is an entry
+    Action.SEE_READINGS: frozenset({Role.REGULATOR, Role.ADMIN}),
     Action.ADMINISTER: frozenset({Role.ADMIN}),
     Action.SEE_HEALTH: None,
 }
@@ -66,6 +74,16 @@ class Actor:
     def may_see(self, node: int) -> bool:
         """Whether the sealed part of this node's entries, and its trade at all, is this actor's to read."""
         return self.sees_all or node in self.nodes
+
+    @property
+    def reach(self) -> frozenset[int] | None:
+        """The nodes whose parties this actor may see; None for all."""
+        return None if self.sees_all else self.nodes
+
+    def require_node(self, node: int) -> None:
+        """`NotAllowed` unless the node is one of this actor's."""
+        if not self.may_see(node):
+            raise NotAllowed(f"the node {node:09d} is none of those that this credential is bound to")
 
     def require(self, action: Action) -> None:
         """`NotAllowed` unless the role covers `action`."""

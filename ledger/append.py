@@ -35,20 +35,36 @@ _KIND_NAMES = {kind: kind.name.lower() for kind in Kind}
 class Change:
     """A registry row's next state. It is written only if the row is still at the version before.
 
-    `table` has a `version`, which counts from 1; `row` holds every column, as JSON.
+    `table` has a `version`, which counts from 1; `row` holds every column, as JSON. `tokens` is what the blind index
+    finds it by; None where it is found by its columns.
     """
 
     table: str
     row: Json
+    tokens: Sequence[int] | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
         return tuple(str(self.row[column]) for column in _key_columns(self.table))
 
     @property
+    def subject(self) -> str:
+        """How the registry's own tables name the row."""
+        return subject_of(self.table, self.key)
+
+    @property
     def body(self) -> Json:
         """What the entry says of it: enough to write the row again."""
         return {"change": {"table": self.table, "row": self.row}}
+
+
+def subject_of(table: str, key: Iterable[str]) -> str:
+    """The name of a registry row: its table and key.
+
+    >>> subject_of("party", ["3302120010001"])
+    'party 3302120010001'
+    """
+    return " ".join((table, *key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +106,7 @@ class _Batch:
     event: list[bytes] = field(default_factory=list)
     event_id: list[tuple[bytes, bytes]] = field(default_factory=list)
     item_entry: list[bytes] = field(default_factory=list)
+    registry_version: list[bytes] = field(default_factory=list)
 
 
 class _Lost(Exception):
@@ -253,6 +270,18 @@ def _apply_changes(connection: psycopg.Connection, requests: dict[int, Request])
                 lost[index] = Conflict(f"{table} {' '.join(key)} {what}")
     if lost:
         raise _Lost(lost)
+    _index(connection, [change for request in requests.values() for change in request.changes])
+
+
+def _index(connection: psycopg.Connection, changes: Iterable[Change]) -> None:
+    """What each changed row is found by from now on."""
+    found = {change.subject: change.tokens for change in changes if change.tokens is not None}
+    if found:
+        connection.execute(
+            "INSERT INTO registry_search SELECT s, t::int[] FROM unnest(%b::text[], %b::text[]) AS n(s, t) ORDER BY s"
+            " ON CONFLICT (subject) DO UPDATE SET tokens = EXCLUDED.tokens",
+            [[*found], [f"{{{','.join(map(str, tokens))}}}" for tokens in found.values()]],
+        )
 
 
 def _key_columns(table: str) -> list[str]:
@@ -295,6 +324,8 @@ def _place(
     head.hash = hash_of(data)
     place = rows.place(node, head.seq)
     batch.entry += (_ENTRY, place, at.column, rows.data(head.hash), rows.data(data), draft.entry_tail)
+    if draft.version_tail:
+        batch.registry_version += (_VERSION, place, at.column, draft.version_tail)
     if draft.event_tail:
         batch.event += (_EVENT, place, at.column, draft.event_tail)
     item = _ITEM + place
@@ -307,7 +338,9 @@ def _place(
     return recorded
 
 
-_ENTRY, _EVENT, _EVENT_ID, _ITEM = (rows.START[table] for table in ("entry", "event", "event_id", "item_entry"))
+_ENTRY, _EVENT, _EVENT_ID, _ITEM, _VERSION = (
+    rows.START[table] for table in ("entry", "event", "event_id", "item_entry", "registry_version")
+)
 
 
 def _copy(connection: psycopg.Connection, batch: _Batch) -> None:
@@ -315,7 +348,8 @@ def _copy(connection: psycopg.Connection, batch: _Batch) -> None:
     ids = [row for _, row in sorted(batch.event_id)]
     with connection.cursor() as cursor:
         for table, parts in (
-            ("event_id", ids), ("entry", batch.entry), ("event", batch.event), ("item_entry", batch.item_entry)
+            ("event_id", ids), ("entry", batch.entry), ("event", batch.event), ("item_entry", batch.item_entry),
+            ("registry_version", batch.registry_version),
         ):  # fmt: skip
             if parts:
                 with cursor.copy(rows.COPY[table]) as copy:

@@ -7,20 +7,21 @@ Pure: random salts are an argument.
 import hashlib
 import hmac
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
 import orjson
 
 from ledger import rows
-from ledger.codes import node_text
+from ledger.codes import CITY, node_text
 from ledger.disclosure import Json, split
 from ledger.documents import CapturedEvent, write_json
-from ledger.entries import SALT_BYTES, Kind, commitment, micros
+from ledger.entries import SALT_BYTES, Kind, commitment, micros, time_text
 from ledger.errors import LimitExceeded
 from ledger.fields import EPOCH, parse_time
-from ledger.index import Role, columns, named
+from ledger.index import Action, Role, columns, named
 
 EVENT_ITEMS_MAX = 20_000
 EVENT_BYTES_MAX = 4 * 1024 * 1024
@@ -53,6 +54,7 @@ class Draft(NamedTuple):
     event_id_tail: bytes = b""
     event_tail: bytes = b""
     item_tails: tuple[bytes, ...] = ()
+    version_tail: bytes = b""
 
 
 def draft(node: int, kind: Kind, body: Json, random: RandomBytes, sealed: Json | None = None) -> Draft:
@@ -89,6 +91,20 @@ def draft_once(node: int, kind: Kind, body: Json, name: str, random: RandomBytes
     """An entry that is recorded once under `name`, whatever its body says: the second is answered with the first."""
     digest = hashlib.sha256(name.encode()).digest()
     return _with_id(draft(node, kind, body, random), EventId(id_key(name), 0), digest)
+
+
+def draft_change(subject: str, version: int, body: Json, private: bytes | None, random: RandomBytes) -> Draft:
+    """An entry of the city's chain that makes a version of a registry row, with its private values beside it."""
+    tail = rows.text(subject) + rows.int4(version) + rows.data(private)
+    return draft(CITY, Kind.CHANGE, body, random)._replace(version_tail=tail)
+
+
+def draft_reading(subjects: Sequence[str], purpose: str, at: datetime, random: RandomBytes) -> Draft:
+    """An entry of the city's chain that says whose private values were shown, and what for; found by each of them."""
+    body: Json = {"reading": {"subjects": sorted(set(subjects)), "purpose": purpose, "at": time_text(at)}}
+    end = _ROLES[Role.READ] + rows.int2(Action.NONE) + rows.time(at)
+    tails = tuple(rows.text(subject) + end for subject in body["reading"]["subjects"])
+    return draft(CITY, Kind.READING, body, random)._replace(item_tails=tails)
 
 
 def draft_envelope(node: int, envelope: Json, random: RandomBytes, secret: bytes) -> Draft:

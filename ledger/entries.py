@@ -41,6 +41,8 @@ class Kind(IntEnum):
     """An operator's decision about the log or its key."""
     ERASURE = 6
     """The sealed part of another entry was erased."""
+    READING = 7
+    """Somebody was shown private values of the registry."""
 
 
 def commitment(salt: bytes, sealed: bytes) -> bytes:

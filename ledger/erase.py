@@ -1,19 +1,65 @@
-"""Erasing the sealed part of an entry: the one thing that may ever be emptied, and never silently.
+"""Erasing: the sealed part of an entry, and the private values of a party, are all that may ever be emptied.
 
-First the decision becomes an entry of the same chain, then a role that can do nothing else empties salt and sealed
-bytes. The entry's own bytes and hash stay, so every proof stays good; what was sealed can be neither read nor guessed.
+First the decision becomes an entry, then a role that can do nothing else empties what was decided on. The entries' own
+bytes and hashes stay, so every proof stays good; what was sealed can be neither read nor guessed. Doing it again
+finishes what was begun.
 """
 
 import re
 import secrets
+from calendar import monthrange
+from datetime import date
 
-from ledger.append import Clock, Request, append
+from ledger.append import Clock, Request, append, subject_of
 from ledger.codes import NodeCode, node_text
 from ledger.database import Database
 from ledger.drafts import draft_once, erasure_name
 from ledger.entries import Kind, decode
 from ledger.errors import Conflict, NotRecorded
+from ledger.registers import LICENCE
+from ledger.registers.parties import KEPT, Status
+from ledger.registrar import Registrar
+from ledger.registry import Record
 from ledger.rights import ERASER
+
+
+def erase_party(
+    database: Database, registrar: Registrar, present: Record, reason: str, clock: Clock, *, order: bool = False
+) -> None:
+    """Empty the private values of a party and its licences, once the law does not ask for them any longer.
+
+    `Conflict` before that day, unless an authority has given the `order`; the reason is kept, sealed.
+    """
+    last = kept_until(present)
+    if not order and (last is None or registrar.today <= last):
+        when = f"until {last}" if last else "as long as it has not left"
+        raise Conflict(f"the file of the {present.name} must be kept {when}, unless an authority orders otherwise")
+    party = str(present.row["party"])
+    with database.connect() as connection:
+        if not present.row["erased"]:
+            (outcome,) = append(connection, [registrar.erase(present, reason)], clock)
+            if not isinstance(outcome, list):
+                raise outcome
+    with database.as_owner() as connection:
+        connection.execute(f"SET LOCAL ROLE {ERASER}")
+        licences = subject_of(LICENCE.table, [party, "%"])
+        connection.execute(
+            "UPDATE registry_version SET private = NULL"
+            " WHERE private IS NOT NULL AND (subject = %s AND version <= %s OR subject LIKE %s)",
+            [present.subject, present.version - present.row["erased"], licences],
+        )
+        left = registrar.vault.tokens(LICENCE.fields, {"party": party})
+        connection.execute("UPDATE registry_search SET tokens = %s WHERE subject LIKE %s", [left, licences])
+
+
+def kept_until(present: Record) -> date | None:
+    """The last day on which the file of a party that left must be kept; None for one that has not left."""
+    if present.row["status"] != Status.LEFT:
+        return None
+    months = max(KEPT[kind][0] for kind in present.row["kinds"])
+    left = date.fromisoformat(present.row["status_since"])
+    year, month = divmod(left.year * 12 + left.month - 1 + months, 12)
+    return date(year, month + 1, min(left.day, monthrange(year, month + 1)[1]))
 
 
 def erase(database: Database, node: NodeCode, seq: int, reason: str, actor: str, clock: Clock) -> None:

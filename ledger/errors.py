@@ -1,7 +1,9 @@
 """Every way the ledger says no.
 
     LedgerError
-    |-- UnacceptableEvent   the document or event breaks the standard; nothing was written
+    |-- Unacceptable        what was given breaks its rules; holds every breach; nothing was written
+    |   |-- UnacceptableEvent     a document or event, the standard
+    |   `-- UnacceptableRecord    a record of the registry, its register
     |-- UnreadableCode      a code is not what it claims to be; says which character and why
     |-- Conflict            this id, key or version is already recorded with other content
     |-- NotRecorded         nothing answers to that name
@@ -38,14 +40,22 @@ class Breach:
         return f"{where}: {self.reason}"
 
 
-class UnacceptableEvent(LedgerError):
-    """The input breaks EPCIS 2.0 or CBV 2.0. `breaches` holds all of them, not the first."""
+class Unacceptable(LedgerError):
+    """What was given breaks its rules. `breaches` holds all of them, not the first."""
 
     def __init__(self, breaches: list[Breach]) -> None:
         self.breaches = breaches
         shown = "; ".join(map(str, breaches[:3]))
         more = f"; and {len(breaches) - 3} more" if len(breaches) > 3 else ""
         super().__init__(f"nothing was written: {shown}{more}")
+
+
+class UnacceptableEvent(Unacceptable):
+    """The input breaks EPCIS 2.0 or CBV 2.0."""
+
+
+class UnacceptableRecord(Unacceptable):
+    """The fields of a record are not what its register asks for. No breach repeats a private value."""
 
 
 class UnreadableCode(LedgerError, ValueError):

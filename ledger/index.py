@@ -30,6 +30,8 @@ class Role(IntEnum):
     TRANSFORMATION = 6
     """Not goods but the id that ties several transformation events together."""
     CERTIFICATE = 7
+    READ = 8
+    """Not goods but a record of the registry whose private values were shown."""
 
 
 class Action(IntEnum):

@@ -7,6 +7,7 @@ folder flushed), never edited, and by one process at a time.
     signing.key   the private key, in the form that Go's note package reads
     vkey          the public key, to give to verifiers
     secret        what the ids of events that came without one are made with
+    registry.keys what personal data in the registry is sealed with: the present key first, then those it replaced
     checkpoint    the last checkpoint signed: the log must always extend it
     retired/      keys that an operator replaced, each with its last checkpoint
 """
@@ -62,17 +63,40 @@ class KeyFolder:
 
     def secret(self) -> bytes:
         """The installation's secret, made at the first call after `signer`. Losing it harms no record."""
-        file = self.path / "secret"
+        return self._secrets("secret")[0]
+
+    def registry_keys(self) -> list[bytes]:
+        """The keys of the registry's personal data, the present one first; made at the first call after `signer`.
+
+        Losing them is losing what they sealed.
+        """
+        return self._secrets("registry.keys")
+
+    def registry_keys_changed(self) -> int:
+        """When the registry's keys last changed; 0 while there are none."""
+        try:
+            return (self.path / "registry.keys").stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    def set_registry_keys(self, keys: list[bytes]) -> None:
+        """Replace the registry's keys; the first is the present one. They are on disk when this returns."""
+        with _alone(self.path):
+            _write_durably(self.path / "registry.keys", "".join(f"{key.hex()}\n" for key in keys))
+
+    def _secrets(self, name: str) -> list[bytes]:
+        """The secrets of 32 bytes in a file of the folder, one a line; one is made where there is no file."""
+        file = self.path / name
         with _alone(self.path):
             if not file.exists():
                 _write_durably(file, secrets.token_hex(32) + "\n")
         if file.stat().st_mode & 0o077:
             raise Misconfigured(f"{file} can be read by others; run: chmod 600 {file}")
         try:
-            found = bytes.fromhex(file.read_text().strip())
+            found = [bytes.fromhex(line) for line in file.read_text().split()]
         except ValueError:
-            found = b""
-        if len(found) != 32:
+            found = []
+        if not found or any(len(secret) != 32 for secret in found):
             raise Misconfigured(f"{file} is damaged; bring it back from where it is kept")
         return found
 

@@ -1,255 +1,400 @@
-"""Nodes and credentials: their present state, and the requests that change it.
+"""The registry: filing, changing and reading records of the registers, and what was known of them on a day.
 
 A change is an entry of the city's chain that holds the row's whole next state; the row is written in the same
 transaction and only if it is still at the version before (`ledger/append.py`). So whoever reads the city's chain can
-compute the registry at any moment, and the audit does.
+compute the registry at any moment, and the audit does. Private values are in no entry: it holds their digest, and they
+lie sealed beside the version (`ledger/vault.py`).
 """
 
-import hashlib
-import hmac
-import re
 import secrets
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Integer, Row, String, and_, any_, cast, func, literal, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import ARRAY
 
-from ledger.access import Actor, Role
-from ledger.append import Change, Request
-from ledger.codes import CITY, IMPORT, NODE_URN, NodeCode, TraceScheme, node_text, parse_node
-from ledger.drafts import draft
-from ledger.entries import Kind, actor_name, time_text
-from ledger.errors import Conflict, NotRecorded, NotSignedIn, UnreadableCode
-from ledger.gs1 import Key
-from ledger.identifiers import canonical_key
-from ledger.tables import credential as credential_table
-from ledger.tables import node as node_table
+from ledger.access import Action, Actor
+from ledger.append import Change, Request, subject_of
+from ledger.codes import CITY, node_text, parse_node
+from ledger.database import Database
+from ledger.drafts import draft_change, draft_reading
+from ledger.entries import decode
+from ledger.errors import Conflict, NotRecorded
+from ledger.index import Role as ItemRole
+from ledger.registers import Field, Register, Value, Values
+from ledger.registers.form import Find, Word, by_key
+from ledger.registers.parties import LICENCE, PARTY
+from ledger.tables import entry, item_entry, metadata, registry_search, registry_version
+from ledger.vault import Vault, matches
 
 Json = dict[str, Any]
+Key = tuple[str, ...]
 
-OPERATOR = Actor("operator", Role.ADMIN, frozenset(), IMPORT)
-"""Whoever runs `suyuan` on the machine itself; the operating system decided who may."""
-LOCATIONS_MAX = 100
-NODES_MAX = 1_000
-_LABEL = re.compile("[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
-_LOCATION = re.compile("(414/|[A-Za-z][A-Za-z0-9+.-]*:)[^\\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+PAGE_MAX = 1_000
+CANDIDATES_MAX = 10_000
+"""Records that a search opens at most, to see whether they really match."""
 
 
-def _change(table: str, row: Json, actor: str) -> Request:
-    change = Change(table, row)
-    return Request([draft(CITY, Kind.CHANGE, change.body, secrets.token_bytes)], actor, [change])
+class Purpose(Word):
+    """What personal data are looked at for. A word of a list, since the entry that says it stays for ever."""
 
-
-def _text(what: str, value: str) -> str:
-    if not _LABEL.fullmatch(value):
-        raise UnreadableCode(what, value, "give 1 to 200 characters without control characters")
-    return value
-
-
-# --- nodes ----------------------------------------------------------------------------------------
+    FILING = "filing", "备案登记"
+    INSPECTION = "inspection", "监督检查"
+    COMPLAINT = "complaint", "投诉举报"
+    INCIDENT = "incident", "事件处置"
+    REQUEST = "request", "本人申请"
+    ORDER = "order", "司法或行政命令"
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """A registered node. `locations` are the canonical keys of its read points."""
+class Record:
+    """A record as it stands, or stood. `row` is what the entry says, `values` all its fields, private ones too."""
 
-    node: NodeCode
-    version: int
-    name: str
-    trace_scheme: TraceScheme
-    locations: tuple[Key, ...]
-    open: bool
+    register: Register
+    row: Json
+    values: Values
+    reason: str | None = None
 
     @property
-    def row(self) -> Json:
-        return {
-            "node": self.node, "version": self.version, "name": self.name, "trace_scheme": str(self.trace_scheme),
-            "locations": list(self.locations), "open": self.open,
-        }  # fmt: skip
+    def key(self) -> Key:
+        return by_key(self.register.key, self.row)
+
+    @property
+    def subject(self) -> str:
+        return subject_of(self.register.table, self.key)
+
+    @property
+    def version(self) -> int:
+        return int(self.row["version"])
+
+    @property
+    def name(self) -> str:
+        """How people name it: never a private value."""
+        key = _for_people({name: self.row[name] for name in self.register.key})
+        return f"{self.register.name} {' '.join(map(str, key.values()))}"
+
+    def shown(self, *, private: bool = False) -> Json:
+        """The record for people and programs: private values masked, unless the reader may see them."""
+        fields = dict(self.values) if private else self.register.shown(self.values)
+        rest = {name: value for name, value in self.row.items() if name not in (*fields, "digest")}
+        return {**_for_people(fields), **rest}
 
 
-def _node(row: Row[Any]) -> Node:
-    return Node(
-        NodeCode(row.node), row.version, row.name, TraceScheme(row.trace_scheme),
-        tuple(Key(location) for location in row.locations), row.open,
-    )  # fmt: skip
+def _for_people(values: Values) -> Json:
+    """Node codes are numbers in the database and nine digits everywhere else."""
+    shown: Json = dict(values)
+    for name in ("node", "nodes"):
+        value = shown.get(name)
+        if isinstance(value, int):
+            shown[name] = node_text(value)
+        elif isinstance(value, list):
+            shown[name] = [node_text(code) for code in value if isinstance(code, int)]
+    return shown
 
 
-def nodes(connection: Connection, after: int = -1, limit: int = 1000) -> list[Node]:
-    """Registered nodes in the order of their codes, from the one after `after` on."""
-    question = select(node_table).where(node_table.c.node > after).order_by(node_table.c.node).limit(limit)
-    return [_node(row) for row in connection.execute(question)]
+def change_request(
+    table: str, row: Json, actor: str, private: bytes | None = None, tokens: Sequence[int] | None = None
+) -> Request:
+    """The next state of a row, as a request."""
+    change = Change(table, row, tokens)
+    made = draft_change(change.subject, row["version"], change.body, private, secrets.token_bytes)
+    return Request([made], actor, [change])
 
 
-def get_node(connection: Connection, code: NodeCode) -> Node:
-    """The node `code`; `NotRecorded` if it is not registered."""
-    row = connection.execute(select(node_table).where(node_table.c.node == code)).one_or_none()
-    if row is None:
-        raise NotRecorded(f"no node {node_text(code)} is registered; register it with: suyuan node add")
-    return _node(row)
+# --- reads ----------------------------------------------------------------------------------------
 
 
-def add_node(code: NodeCode, name: str, trace_scheme: TraceScheme, locations: Iterable[str], actor: str) -> Request:
-    """Register a node. Its `locations` (GLN links, URNs) say which read points are its own."""
-    keys = _locations(locations)
-    return _change("node", Node(code, 1, _text("node name", name), trace_scheme, keys, True).row, actor)
+def record(connection: Connection, vault: Vault, register: Register, key: Key) -> Record:
+    """The record as it stands; `NotRecorded` if there is none."""
+    found = records(connection, vault, register, [key])
+    if key not in found:
+        shown = " ".join(key[:1]) if register is LICENCE else " ".join(key)
+        raise NotRecorded(f"no {register.name} {shown} is registered")
+    return found[key]
 
 
-def change_node(
-    present: Node, actor: str, *, name: str | None = None, locations: Iterable[str] | None = None,
-    open: bool | None = None,
-) -> Request:  # fmt: skip
-    """The node with what is given changed; a closed node takes no entries. The code and scheme stay."""
-    following = Node(
-        present.node, present.version + 1, present.name if name is None else _text("node name", name),
-        present.trace_scheme, present.locations if locations is None else _locations(locations),
-        present.open if open is None else open,
-    )  # fmt: skip
-    return _change("node", following.row, actor)
-
-
-def _locations(uris: Iterable[str]) -> tuple[Key, ...]:
-    uris = list(uris)
-    for uri in uris:
-        if not _LOCATION.fullmatch(uri) or uri.startswith(NODE_URN):
-            raise UnreadableCode("location", uri, "give a read point as URI, such as https://id.gs1.org/414/…")
-    keys = tuple(dict.fromkeys(canonical_key(uri) for uri in uris))
-    if len(keys) > LOCATIONS_MAX:
-        raise Conflict(f"a node has at most {LOCATIONS_MAX} locations")
-    return keys
-
-
-def places_of(connection: Connection, actor: Actor) -> Mapping[Key, NodeCode]:
-    """Which read points belong to which of the actor's nodes, and each open node's own name."""
-    question = select(node_table.c.node, node_table.c.locations).where(node_table.c.open).order_by(node_table.c.node)
-    if actor.role is not Role.ADMIN:
-        question = question.where(node_table.c.node.in_(actor.nodes))
-    places: dict[Key, NodeCode] = {}
-    for code, locations in connection.execute(question):
-        places[Key(NODE_URN + node_text(code))] = NodeCode(code)
-        for location in locations:
-            places.setdefault(Key(location), NodeCode(code))
-    return places
-
-
-def first_nodes(connection: Connection) -> list[Request]:
-    """Requests for the ledger's own two nodes, where they are not registered yet."""
-    own = {CITY: "city: what the operator does, and the minute ticks", IMPORT: "files captured without naming a node"}
-    present = {row.node for row in connection.execute(select(node_table.c.node).where(node_table.c.node.in_(own)))}
-    missing = [(code, name) for code, name in own.items() if code not in present]
-    return [add_node(code, name, TraceScheme.NODE_DAY_SERIAL, [], OPERATOR.name) for code, name in missing]
-
-
-# --- credentials ----------------------------------------------------------------------------------
-
-_CODE = re.compile(r"[a-z2-7]{10}")
-_KEY = re.compile(r"sy_([a-z2-7]{10})_([A-Za-z0-9_\-]{43})")
-DAYS_MAX = 3650
+def records(connection: Connection, vault: Vault, register: Register, keys: Iterable[Key]) -> dict[Key, Record]:
+    """The records under these keys, as far as there are any."""
+    wanted = [_typed(register, key) for key in keys]
+    question = select(metadata.tables[register.table]).where(tuple_(*_key_columns(register)).in_(wanted))
+    return {one.key: one for one in _opened(connection, vault, register, connection.execute(question).all())}
 
 
 @dataclass(frozen=True, slots=True)
-class Credential:
-    """What a credential allows, without its secret."""
+class Wanted:
+    """Which records to list: whose open columns hold these values, of these nodes, whose licence ends by then."""
 
-    credential: str
-    version: int
-    role: Role
-    label: str
-    key_hash: str
-    home_node: NodeCode
-    nodes: tuple[NodeCode, ...]
-    expires_at: datetime
-    revoked_at: datetime | None
+    columns: Mapping[str, Value] = field(default_factory=dict)
+    nodes: frozenset[int] | None = None
+    ends_by: date | None = None
 
-    @property
-    def row(self) -> Json:
-        return {
-            "credential": self.credential, "version": self.version, "role": str(self.role), "label": self.label,
-            "key_hash": self.key_hash, "home_node": self.home_node, "nodes": list(self.nodes),
-            "expires_at": time_text(self.expires_at),
-            "revoked_at": self.revoked_at and time_text(self.revoked_at),
-        }  # fmt: skip
-
-    @property
-    def actor(self) -> Actor:
-        return Actor(self.credential, self.role, frozenset(self.nodes), self.home_node)
-
-
-def _credential(row: Row[Any]) -> Credential:
-    nodes_ = tuple(NodeCode(code) for code in row.nodes)
-    return Credential(
-        row.credential, row.version, Role(row.role), row.label, row.key_hash, NodeCode(row.home_node), nodes_,
-        row.expires_at.astimezone(UTC), row.revoked_at and row.revoked_at.astimezone(UTC),
-    )  # fmt: skip
+    @classmethod
+    def of(cls, register: Register, asked: Mapping[str, object], today: date) -> "Wanted":
+        """What is asked for in words: `node`, `status`, `expiring` (within so many days), or an open field's name."""
+        columns: dict[str, Value] = {}
+        nodes = ends_by = None
+        for name, text in asked.items():
+            one = next((one for one in register.open_fields if name in (one.name, one.option)), None)
+            if name == "node" and register.node_of is not None:
+                nodes = frozenset([parse_node(str(text))])
+            elif name == "expiring" and "valid_to" in register_columns(register):
+                ends_by = today + timedelta(days=int(str(text)))
+            elif name == "status" and register.status == "status":
+                columns["status"] = str(text)
+            elif name == "status" and register.status == "open":
+                columns["open"] = text == "open"
+            elif one is not None:
+                columns[one.name] = one.parse(str(text), today)
+            else:
+                raise NotRecorded(f"{register.plural} cannot be listed by {name}")
+        return cls(columns, nodes, ends_by)
 
 
-def credentials(connection: Connection, after: str = "", limit: int = 1000) -> list[Credential]:
-    """All credentials, revoked ones too, in the order of their codes."""
-    table = credential_table
-    question = select(table).where(table.c.credential > after).order_by(table.c.credential).limit(limit)
-    return [_credential(row) for row in connection.execute(question)]
+def register_columns(register: Register) -> frozenset[str]:
+    """The columns of a register's table."""
+    return frozenset(column.name for column in metadata.tables[register.table].columns)
 
 
-def get_credential(connection: Connection, code: str) -> Credential:
-    """The credential `code`; `NotRecorded` if there is none."""
-    if not _CODE.fullmatch(code):
-        raise NotRecorded(f"there is no credential {code!r}")
-    row = connection.execute(select(credential_table).where(credential_table.c.credential == code)).one_or_none()
-    if row is None:
-        raise NotRecorded(f"there is no credential {code!r}")
-    return _credential(row)
+def pages(database: Database, vault: Vault, register: Register, wanted: Wanted) -> Iterator[list[Record]]:
+    """All records wanted, page by page."""
+    after: Key | None = None
+    while True:
+        with database.read() as connection:
+            page = listing(connection, vault, register, wanted, after, PAGE_MAX)
+        if not page:
+            return
+        yield page
+        after = page[-1].key
 
 
-def issue(
-    connection: Connection, role: Role, label: str, codes: Iterable[str], days: int, actor: str, now: datetime
-) -> tuple[Request, Credential, str]:
-    """A new credential and its API key, which is shown this once: only its hash is kept.
+def listing(
+    connection: Connection, vault: Vault, register: Register, wanted: Wanted, after: Key | None, limit: int
+) -> list[Record]:
+    """Records in the order of their keys, from the one after `after` on."""
+    table, keys = metadata.tables[register.table], _key_columns(register)
+    question = select(table).order_by(*keys).limit(min(limit, PAGE_MAX))
+    for name, value in wanted.columns.items():
+        column = table.c[name]
+        question = question.where(column.contains([value]) if isinstance(column.type, ARRAY) else column == value)
+    if wanted.ends_by is not None:
+        question = question.where(table.c.valid_to <= wanted.ends_by)
+    if wanted.nodes is not None:
+        question = question.where(_of_nodes(register, wanted.nodes))
+    if after is not None:
+        last = zip(_typed(register, after), keys, strict=True)
+        question = question.where(tuple_(*keys) > tuple_(*(literal(one, key.type) for one, key in last)))
+    return _opened(connection, vault, register, connection.execute(question).all())
 
-    `codes` are its nodes, the first its home; roles that record need at least one. A label is no personal data.
+
+def _of_nodes(register: Register, nodes: frozenset[int]) -> Any:
+    """Records that belong to these nodes; of registers that belong to none, all."""
+    table = metadata.tables[register.table]
+    codes = [node_text(node) for node in nodes]
+    if register is PARTY:
+        return or_(func.left(table.c.party, 9).in_(codes), table.c.nodes.overlap(cast(sorted(nodes), ARRAY(Integer))))
+    if register is LICENCE:
+        return func.left(table.c.party, 9).in_(codes)
+    return literal(True)
+
+
+def search(
+    connection: Connection, vault: Vault, register: Register, asked: Mapping[str, str], nodes: frozenset[int] | None,
+    limit: int,
+) -> list[Record]:  # fmt: skip
+    """Records whose fields hold what is asked: by field name, or under "any" in any field.
+
+    Names and addresses are found by any part, all else by the whole value.
     """
-    bound = tuple(dict.fromkeys(parse_node(code) for code in codes))
-    if not 1 <= days <= DAYS_MAX:
-        raise Conflict(f"a credential lasts 1 to {DAYS_MAX} days, not {days}")
-    if len(bound) > NODES_MAX:
-        raise Conflict(f"a credential is bound to at most {NODES_MAX} nodes")
-    if not bound and role not in (Role.ADMIN, Role.REGULATOR, Role.SUBSCRIBER):
-        raise Conflict(f"a credential of the role {role} is bound to at least one node")
-    if CITY in bound:
-        raise Conflict(f"the city's own chain {node_text(CITY)} is nobody's node")
-    for code in bound:
-        get_node(connection, code)
-    name = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(10))
-    secret = secrets.token_urlsafe(32)
-    made = Credential(
-        actor_name(name), 1, role, _text("label", label), hashlib.sha256(secret.encode()).hexdigest(),
-        bound[0] if bound else IMPORT, bound, now + timedelta(days=days), None,
-    )  # fmt: skip
-    return _change("credential", made.row, actor), made, f"sy_{name}_{secret}"
+    by_name = {f.name: [f] for f in register.fields if f.find is not Find.NOT}
+    for name in asked.keys() - {"any", *by_name}:
+        raise NotRecorded(f"a {register.name} cannot be searched by {name!r}; it can by any, {', '.join(by_name)}")
+    fields = {**by_name, "any": [one for (one,) in by_name.values()]}
+    asked = {name: text.strip() for name, text in asked.items()}
+    if not asked or any(not text or len(text) > 200 for text in asked.values()):
+        raise Conflict("say what to search for, in 1 to 200 characters")
+    if register.private_fields:
+        found = _by_tokens(connection, vault, register, fields, asked)
+    else:
+        found = _by_columns(connection, vault, register, fields, asked)
+    return [
+        one
+        for one in found
+        if all(any(matches(f, one.values, asked[name]) for f in fields[name]) for name in asked)
+        and is_within(one, nodes)
+    ][:limit]
 
 
-def revoke(present: Credential, actor: str, now: datetime) -> Request:
-    """End a credential at once and for good; `Conflict` if that happened already."""
-    if present.revoked_at is not None:
-        raise Conflict(f"the credential {present.credential} was revoked at {time_text(present.revoked_at)}")
-    row = {**present.row, "version": present.version + 1, "revoked_at": time_text(now)}
-    return _change("credential", row, actor)
+def is_within(one: Record, nodes: frozenset[int] | None) -> bool:
+    """Whether the record belongs to one of these nodes, or its party acts there; of other registers, always."""
+    if nodes is None or one.register.node_of is None:
+        return True
+    acts_at = one.values.get("nodes")
+    return one.register.node_of(one.values) in nodes or (isinstance(acts_at, list) and not nodes.isdisjoint(acts_at))
 
 
-def authenticate(connection: Connection, key: str, now: datetime) -> Actor:
-    """Who holds the API `key`; `NotSignedIn` if nobody does, or not any more. The key is never repeated."""
-    match = _KEY.fullmatch(key)
-    if match is None:
-        raise NotSignedIn("this is no API key: it has the form sy_…_…")
+def _by_tokens(
+    connection: Connection, vault: Vault, register: Register, fields: Mapping[str, list[Field]],
+    asked: Mapping[str, str],
+) -> list[Record]:  # fmt: skip
+    tokens, subject = registry_search.c.tokens, registry_search.c.subject
+    conditions = [
+        or_(*(tokens.contains(cast(all_of, ARRAY(Integer))) for f in fields[name] for all_of in vault.wanted(f, text)))
+        for name, text in asked.items()
+    ]
+    question = (
+        select(subject)
+        .where(and_(*conditions), subject.startswith(f"{register.table} ", autoescape=True))
+        .order_by(subject)
+        .limit(CANDIDATES_MAX)
+    )
+    keys = [tuple(found.split(" ")[1:]) for found in connection.execute(question).scalars()]
+    return sorted(records(connection, vault, register, keys).values(), key=lambda one: one.key)
+
+
+def _by_columns(
+    connection: Connection, vault: Vault, register: Register, fields: Mapping[str, list[Field]],
+    asked: Mapping[str, str],
+) -> list[Record]:  # fmt: skip
+    """Of registers without private values, which are small, the database looks through the columns."""
+    table = metadata.tables[register.table]
+    conditions = [
+        or_(*(func.strpos(func.lower(cast(table.c[f.name], String)), text.lower()) > 0 for f in fields[name]))
+        for name, text in asked.items()
+    ]
+    question = select(table).where(and_(*conditions)).order_by(*_key_columns(register)).limit(CANDIDATES_MAX)
+    return _opened(connection, vault, register, connection.execute(question).all())
+
+
+def _key_columns(register: Register) -> list[Any]:
+    return [metadata.tables[register.table].c[name] for name in register.key]
+
+
+def _typed(register: Register, key: Key) -> tuple[int | str, ...]:
+    columns = zip(key, _key_columns(register), strict=True)
     try:
-        found = get_credential(connection, match[1])
-    except NotRecorded:
-        raise NotSignedIn("this API key is unknown") from None
-    if not hmac.compare_digest(hashlib.sha256(match[2].encode()).hexdigest(), found.key_hash):
-        raise NotSignedIn("this API key is unknown")
-    if found.revoked_at is not None and found.revoked_at <= now:
-        raise NotSignedIn("this API key was revoked")
-    if found.expires_at <= now:
-        raise NotSignedIn("this API key has expired")
-    return found.actor
+        return tuple(int(one) if isinstance(column.type, Integer) else one for one, column in columns)
+    except ValueError:
+        raise NotRecorded(f"no {register.name} {' '.join(key)} is registered") from None
+
+
+def _opened(connection: Connection, vault: Vault, register: Register, rows: Sequence[Row[Any]]) -> list[Record]:
+    """Rows with their private values, which one more question reads."""
+    found = [_row_json(row) for row in rows]
+    subjects = {subject_of(register.table, by_key(register.key, row)): row["version"] for row in found if row["digest"]}
+    private: dict[str, bytes] = {}
+    if subjects:
+        table = registry_version
+        question = select(table.c.subject, table.c.private).where(
+            tuple_(table.c.subject, table.c.version).in_(list(subjects.items())), table.c.private.is_not(None)
+        )
+        private = {row.subject: bytes(row.private) for row in connection.execute(question)}
+    return [_record(vault, register, row, private) for row in found]
+
+
+def _record(vault: Vault, register: Register, row: Json, private: Mapping[str, bytes]) -> Record:
+    opened: Values = {}
+    reason = None
+    subject = subject_of(register.table, by_key(register.key, row))
+    if (sealed := private.get(subject)) is not None:
+        opened, reason = vault.open(subject, row["version"], sealed)
+    values = {f.name: opened.get(f.name) if f.private else row.get(f.name) for f in register.fields}
+    return Record(register, row, values, reason)
+
+
+def _row_json(row: Row[Any]) -> Json:
+    """A row as its entry says it: dates and exact numbers as text."""
+    return {
+        str(name): value if value is None or isinstance(value, bool | int | str | list) else _text(value)
+        for name, value in row._mapping.items()
+    }
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, date) else f"{value.normalize() + 0:f}"
+
+
+# --- what was known on a day, and who looked ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a record: when, by whom and why it was made."""
+
+    record: Record
+    seq: int
+    at: datetime
+    actor: str
+
+
+def versions(connection: Connection, vault: Vault, register: Register, key: Key) -> list[Version]:
+    """All versions of a record, oldest first; `NotRecorded` if there is none."""
+    table = registry_version
+    subject = subject_of(register.table, key)
+    question = select(table).where(table.c.subject == subject).order_by(table.c.version)
+    found = list(_versions(connection, vault, register, connection.execute(question).all()))
+    if not found:
+        raise NotRecorded(f"no {register.name} {key[0]} is registered")
+    return found
+
+
+def known_at(connection: Connection, vault: Vault, register: Register, key: Key, at: datetime) -> Version:
+    """The record as it was known at a moment: its last version recorded before; `NotRecorded` if there was none."""
+    table = registry_version
+    question = (
+        select(table)
+        .where(table.c.subject == subject_of(register.table, key), table.c.record_time < at)
+        .order_by(table.c.version.desc())
+        .limit(1)
+    )
+    for found in _versions(connection, vault, register, connection.execute(question).all()):
+        return found
+    raise NotRecorded(f"no {register.name} {key[0]} was registered then")
+
+
+def _versions(connection: Connection, vault: Vault, register: Register, rows: Sequence[Row[Any]]) -> Iterator[Version]:
+    question = select(entry.c.seq, entry.c.data).where(
+        entry.c.node == CITY, entry.c.seq == any_(literal([row.seq for row in rows], ARRAY(entry.c.seq.type)))
+    )
+    entries = {row.seq: decode(bytes(row.data)) for row in connection.execute(question)}
+    for row in rows:
+        found = entries[row.seq]
+        made = {**_EMPTY.get(register.name, {}), **found.body["change"]["row"]}
+        private = {} if row.private is None else {row.subject: bytes(row.private)}
+        yield Version(_record(vault, register, made, private), row.seq, row.record_time, found.actor)
+
+
+_EMPTY: dict[str, Json] = {"node": {"kind": None, "region": None, "digest": None}}
+"""Columns that a register got later than its first entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Somebody was shown a record's private values."""
+
+    at: str
+    actor: str
+    purpose: str
+    entry: str
+
+
+def reading_request(actor: Actor, found: Iterable[Record], purpose: Purpose, at: datetime) -> Request:
+    """The entry to record before private values are shown. `NotAllowed` where the actor may not see them."""
+    actor.require(Action.READ_PRIVATE)
+    subjects = []
+    for one in found:
+        if one.register.node_of is not None:
+            actor.require_node(one.register.node_of(one.values))
+        subjects.append(one.subject)
+    return Request([draft_reading(subjects, purpose, at, secrets.token_bytes)], actor.name)
+
+
+def readings(connection: Connection, subject: str, limit: int = PAGE_MAX) -> list[Reading]:
+    """Who was shown a record's private values, the latest first."""
+    table = item_entry
+    places = select(table.c.seq).where(table.c.item == subject, table.c.role == ItemRole.READ, table.c.node == CITY)
+    question = select(entry.c.data).where(entry.c.node == CITY, entry.c.seq.in_(places))
+    question = question.order_by(entry.c.seq.desc()).limit(limit)
+    found = [decode(bytes(data)) for data in connection.execute(question).scalars()]
+    return [Reading(e.body["reading"]["at"], e.actor, e.body["reading"]["purpose"], e.name) for e in found]

@@ -1,7 +1,8 @@
 """Bringing a database to the present schema, and who may do what in it.
 
 The application's role may insert and read; it may not update, delete or truncate ledger tables. A role of its own,
-which nobody logs in as, may empty the sealed columns of an entry, and nothing else.
+which nobody logs in as, may empty the sealed columns of an entry and the private values of the registry, and seal
+these with another key; nothing else.
 """
 
 from pathlib import Path
@@ -17,7 +18,7 @@ from psycopg import sql
 
 from ledger.database import Database
 from ledger.errors import Misconfigured
-from ledger.tables import APPEND_ONLY, POSITIONS, REGISTRY, capture_job
+from ledger.tables import APPEND_ONLY, POSITIONS, REGISTRY, SEARCH, VERSIONS, capture_job
 
 ERASER = "suyuan_eraser"
 MIGRATION_LOCK = 0x534D
@@ -86,9 +87,14 @@ def _set_rights(connection: psycopg.Connection, application: str) -> None:
     connection.execute(sql.SQL("GRANT USAGE ON SCHEMA public TO {}, {}").format(role, eraser))
     connection.execute(sql.SQL("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
     connection.execute(sql.SQL("GRANT SELECT ON alembic_version TO {}").format(role))
-    insert_only, changing = (*APPEND_ONLY, capture_job), (*POSITIONS, *REGISTRY)
+    insert_only, changing = (*APPEND_ONLY, VERSIONS, capture_job), (*POSITIONS, *REGISTRY, SEARCH)
     for tables, rights in ((insert_only, "SELECT, INSERT"), (changing, "SELECT, INSERT, UPDATE")):
         names = sql.SQL(", ").join(sql.Identifier(table.name) for table in tables)
         connection.execute(sql.SQL("REVOKE ALL ON {} FROM PUBLIC, {}").format(names, role))
         connection.execute(sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(rights), names, role))
-    connection.execute(sql.SQL("GRANT SELECT (node, seq), UPDATE (salt, sealed) ON entry TO {}").format(eraser))
+    for right in (
+        "SELECT (node, seq), UPDATE (salt, sealed) ON entry",
+        "SELECT (subject, version, private), UPDATE (private) ON registry_version",
+        "SELECT (subject), UPDATE (tokens) ON registry_search",
+    ):
+        connection.execute(sql.SQL("GRANT {} TO {}").format(sql.SQL(right), eraser))

@@ -17,6 +17,7 @@ TRAILER = b"\xff\xff"
 
 _PLACE = Struct(">iiiq")
 _INT2 = Struct(">ih")
+_INT4 = Struct(">ii")
 _INT8 = Struct(">iq")
 _LENGTH = Struct(">i")
 _NULL = b"\xff\xff\xff\xff"
@@ -30,6 +31,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "event_id": ("node", "seq", "id", "declaration", "digest"),
     "item_entry": ("node", "seq", "item", "role", "action", "event_time"),
+    "registry_version": ("node", "seq", "record_time", "subject", "version", "private"),
 }  # fmt: skip
 COPY = {table: f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT binary)" for table, columns in COLUMNS.items()}
 START = {table: len(columns).to_bytes(2, "big") for table, columns in COLUMNS.items()}
@@ -44,6 +46,11 @@ def place(node: int, seq: int) -> bytes:
 def int2(value: int) -> bytes:
     """A smallint field."""
     return _INT2.pack(2, value)
+
+
+def int4(value: int) -> bytes:
+    """An integer field."""
+    return _INT4.pack(4, value)
 
 
 def time(at: datetime) -> bytes:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -20,6 +21,7 @@ NAMES: dict[str, str] = {
     "SUYUAN_DATABASE_URL": "PostgreSQL to use instead of the embedded one, as the application's role",
     "SUYUAN_OWNER_DATABASE_URL": "the same database as the owner of its tables, for migrate and erase",
     "SUYUAN_ORIGIN": "name of the log: a schemeless URL that nobody else uses",
+    "SUYUAN_TIME_ZONE": 'the city\'s business time zone: days, validity and "same day" are counted in it',
     "SUYUAN_LANES": "commit lanes a process: how many transactions are under way side by side",
 }
 LANES_MAX = 64
@@ -35,6 +37,7 @@ class Settings:
     owner_database_url: str | None
     origin: str
     lanes: int
+    zone: ZoneInfo
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -57,6 +60,7 @@ class Settings:
             owner_database_url=owner or None,
             origin=_origin(env.get("SUYUAN_ORIGIN") or "suyuan.example/log"),
             lanes=_whole_number("SUYUAN_LANES", env.get("SUYUAN_LANES") or "2", 1, LANES_MAX),
+            zone=_zone(env.get("SUYUAN_TIME_ZONE") or "Asia/Shanghai"),
         )
 
 
@@ -88,6 +92,13 @@ def _origin(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9.\-]+(:[0-9]+)?(/[A-Za-z0-9.\-_~/]*[A-Za-z0-9.\-_~])?", value) or len(value) > 200:
         raise Misconfigured("SUYUAN_ORIGIN must be a URL without scheme and final slash, such as city.example/log")
     return value
+
+
+def _zone(value: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise Misconfigured(f"SUYUAN_TIME_ZONE is {value!r}, which is no time zone, such as Asia/Shanghai") from None
 
 
 def _whole_number(name: str, value: str, least: int, most: int) -> int:

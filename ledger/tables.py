@@ -4,22 +4,24 @@ The first column of every large table's key spreads it over a distributed Postgr
 No foreign key crosses two of them, and no question joins two that are spread differently.
 
 Ledger tables are append-only twice over: the application's role has no right to change them, and a trigger refuses
-everybody else. `head`, `edge` and `log_cursor` hold present positions, `node` and `credential` the present state of
-the registry; all five can be computed again from the entries, and `suyuan audit` does.
+everybody else. `head`, `edge` and `log_cursor` hold present positions, the tables of `REGISTRY` present state; all of
+them can be computed again from the entries, and `suyuan audit` does. Private values are not in the entries: these hold
+their digests.
 """
 
 from sqlalchemy import (
-    ARRAY,
     DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    Numeric,
     SmallInteger,
     Table,
     Text,
@@ -29,13 +31,17 @@ from sqlalchemy import (
 from sqlalchemy import (
     event as sqlalchemy_event,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData()
 
 
 def _time(name: str, *, nullable: bool = False) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+def _digest() -> Column[object]:
+    return Column("digest", Text, comment="SHA-256 of the salted private values of this version")
 
 
 head = Table(
@@ -160,6 +166,9 @@ node = Table(
     Column("trace_scheme", Text, nullable=False, comment="how it numbers slips: A or B"),
     Column("locations", ARRAY(Text), nullable=False, comment="canonical keys of its read points"),
     Column("open", Boolean, nullable=False),
+    Column("kind", Text),
+    Column("region", Integer, comment="where it lies now, if not in the region of its code"),
+    _digest(),
     CheckConstraint("trace_scheme IN ('A', 'B')", name="node_has_trace_scheme"),
     comment="registered nodes, present state",
 )
@@ -177,6 +186,123 @@ credential = Table(
     _time("expires_at"),
     _time("revoked_at", nullable=True),
     comment="credentials, present state; the secret itself is nowhere",
+)
+
+region = Table(
+    "region",
+    metadata,
+    Column("region", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("successor", Integer),
+    Column("since", Date),
+    Column("until", Date),
+    _digest(),
+    comment="region codes, old ones with what they became; present state",
+)
+
+goods = Table(
+    "goods",
+    metadata,
+    Column("goods", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("english", Text),
+    Column("kind", Text, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("tolerance_percent", Numeric),
+    Column("shelf_life_h", Integer),
+    Column("storage_min_c", Numeric),
+    Column("storage_max_c", Numeric),
+    _digest(),
+    comment="goods, present state",
+)
+
+goods_yield = Table(
+    "goods_yield",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("goods", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("least", Numeric, nullable=False),
+    Column("most", Numeric, nullable=False),
+    _digest(),
+    comment="how much of a good one unit of another gives, present state",
+)
+
+product = Table(
+    "product",
+    metadata,
+    Column("product", Text, primary_key=True, comment="a GTIN, or the product part of drug trace codes"),
+    Column("version", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("english", Text),
+    Column("kind", Text, nullable=False),
+    Column("goods", Text),
+    Column("gtin", Text),
+    Column("national_code", Text),
+    Column("approval", Text),
+    Column("dosage_form", Text),
+    Column("specification", Text),
+    Column("holder", Text),
+    Column("units_per_pack", Integer),
+    Column("unit", Text),
+    Column("storage_min_c", Numeric),
+    Column("storage_max_c", Numeric),
+    _digest(),
+    comment="products, present state",
+)
+
+party = Table(
+    "party",
+    metadata,
+    Column("party", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("kinds", ARRAY(Text), nullable=False),
+    Column("nodes", ARRAY(Integer), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("status_since", Date, nullable=False),
+    Column("erased", Boolean, nullable=False, comment="its private values of all earlier versions are erased"),
+    _digest(),
+    Index("party_by_node", "nodes", postgresql_using="gin"),  # which parties act at this node?
+    comment="registered parties without who they are, present state",
+)
+
+licence = Table(
+    "licence",
+    metadata,
+    Column("party", Text, primary_key=True),
+    Column("licence", Text, primary_key=True, comment="a keyed code of its number"),
+    Column("version", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("valid_from", Date, nullable=False),
+    Column("valid_to", Date),
+    Column("status", Text, nullable=False),
+    Column("status_since", Date, nullable=False),
+    _digest(),
+    Index("licence_by_end", "valid_to"),  # which licences expire soon?
+    comment="licences of parties, present state",
+)
+
+registry_version = Table(
+    "registry_version",
+    metadata,
+    Column("subject", Text, primary_key=True, comment="table and key of a registry row"),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("node", Integer, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    _time("record_time"),
+    Column("private", LargeBinary, comment="encrypted; empty where there is nothing, or it was erased"),
+    comment="which entry made which version of a registry row, with the private values that it has the digest of",
+)
+
+registry_search = Table(
+    "registry_search",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("tokens", ARRAY(Integer), nullable=False),
+    Index("registry_search_by_token", "tokens", postgresql_using="gin"),  # whose values hold this?
+    comment="the blind index: keyed hashes of what a registry row is found by",
 )
 
 capture_job = Table(
@@ -197,8 +323,12 @@ capture_job = Table(
 APPEND_ONLY = (entry, event, event_id, item_entry, log_range, tile, checkpoint)
 """Inserted by the application, never changed by it; `entry` alone can lose its sealed part, by another role."""
 POSITIONS = (head, edge, log_cursor)
-REGISTRY = (node, credential)
+REGISTRY = (node, credential, region, goods, goods_yield, product, party, licence)
 """Rows with a version, changed only together with an entry that holds their new state."""
+VERSIONS = registry_version
+"""Inserted by the application with every change of the registry; private values can be emptied by another role."""
+SEARCH = registry_search
+"""Changed with the registry by the application, emptied by another role."""
 
 _REFUSE = """
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -209,7 +339,7 @@ END $$
 
 
 def _trigger(table: Table) -> str:
-    operations = "DELETE OR TRUNCATE" if table is entry else "UPDATE OR DELETE OR TRUNCATE"
+    operations = "DELETE OR TRUNCATE" if table in (entry, VERSIONS) else "UPDATE OR DELETE OR TRUNCATE"
     return (
         f"CREATE TRIGGER {table.name}_is_append_only BEFORE {operations} ON {table.name} "
         f"FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
@@ -224,5 +354,12 @@ WHEN (NEW.salt IS NOT NULL OR NEW.sealed IS NOT NULL
 EXECUTE FUNCTION refuse_change()
 """
 
-for _statement in (_REFUSE, *map(_trigger, APPEND_ONLY), _ERASE_ONLY):
+_RESEAL_ONLY = """
+CREATE TRIGGER registry_version_is_resealed_only BEFORE UPDATE ON registry_version FOR EACH ROW
+WHEN ((NEW.subject, NEW.version, NEW.node, NEW.seq, NEW.record_time)
+      IS DISTINCT FROM (OLD.subject, OLD.version, OLD.node, OLD.seq, OLD.record_time))
+EXECUTE FUNCTION refuse_change()
+"""
+
+for _statement in (_REFUSE, *map(_trigger, (*APPEND_ONLY, VERSIONS)), _ERASE_ONLY, _RESEAL_ONLY):
     sqlalchemy_event.listen(metadata, "after_create", DDL(_statement.replace("%", "%%")))  # type: ignore[no-untyped-call]

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -35,9 +35,9 @@ from ledger.database import Database
 from ledger.documents import read_document, write_json
 from ledger.embedded import APPLICATION, OWNER, SUPERUSER, Cluster
 from ledger.lanes import Lanes
-from ledger.registry import OPERATOR, add_node, first_nodes, places_of
+from ledger.nodes import OPERATOR, add_node, first_nodes, places_of
 from ledger.rights import migrate
-from scanners.city import OFFSET, City, document, places
+from scanners.city import City, document
 
 EVENTS, DOCUMENTS, ROUNDS = 1_000, 20, 5
 UNDER_WAY = 3
@@ -46,14 +46,13 @@ UNDER_WAY = 3
 
 def documents(seed: int, part: int) -> list[bytes]:
     """Documents of a generated day in one `part` of the city: processes that share no node wait for nobody."""
-    events = City(seed, datetime(2026, 11, 23, tzinfo=OFFSET), EVENTS * DOCUMENTS).events()
+    events = _city(seed, part).events()
     batches = [[next(events) for _ in range(EVENTS)] for _ in range(DOCUMENTS)]
-    here = _region(part).encode()
-    return [write_json(document(batch, now())).replace(b"urn:suyuan:node:3302", here) for batch in batches]
+    return [write_json(document(batch, now())) for batch in batches]
 
 
-def _region(part: int) -> str:
-    return f"urn:suyuan:node:33{2 + part:02d}"
+def _city(seed: int, part: int) -> City:
+    return City(seed, date(2026, 11, 23), events=EVENTS * DOCUMENTS, plant_every=0, region=f"33{2 + part:02d}")
 
 
 def _ours(url: str, seed: int, part: int, ready: Barrier) -> None:
@@ -153,7 +152,7 @@ def _register(database: Database, processes: int) -> None:
     lanes = Lanes(database, 1, now)
     with database.read() as connection:
         lanes.record(first_nodes(connection))
-    codes = [f"{_region(part)[-4:]}{place.code[4:]}" for part in range(processes) for place in places()]
+    codes = [node["node"] for part in range(processes) for node in _city(0, part).nodes()]
     lanes.record(
         [add_node(parse_node(code), "bench", TraceScheme.OPERATOR_SERIAL, [], OPERATOR.name) for code in codes]
     )

@@ -23,7 +23,7 @@ from ledger.embedded import APPLICATION, OWNER, SUPERUSER, Cluster
 from ledger.errors import LedgerError
 from ledger.keys import KeyFolder
 from ledger.lanes import Lanes
-from ledger.registry import first_nodes
+from ledger.nodes import first_nodes
 from ledger.rights import migrate
 from ledger.settings import SHARED_DATA, Settings
 from ledger.worker import integrate_now
@@ -126,7 +126,7 @@ def sign(ledger: Ledger) -> None:
 
 def look(ledger: Ledger) -> Report:
     """The audit of the ledger as it stands."""
-    return audit(ledger.database, ledger.keys.verifiers(), ledger.keys.last_checkpoint())
+    return audit(ledger.database, ledger.keys.verifiers(), ledger.keys.last_checkpoint(), vault=ledger.vault)
 
 
 def check_ledger(ledger: Ledger) -> None:

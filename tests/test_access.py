@@ -12,9 +12,9 @@ import pytest
 from api.examples import BARE_EVENT
 from api.ledger import now
 from ledger.access import ALLOWED, Action, Role
+from ledger.credentials import Credential, issue, revoke
 from ledger.documents import write_json
 from ledger.erase import erase
-from ledger.registry import Credential, issue, revoke
 from tests.conftest import sign
 from tests.test_http import JSON_BODY, NODE, OTHER, Server, at, credential, problem_of, routes_of, rules_of, server
 
@@ -25,7 +25,8 @@ READERS = WRITERS | {Role.REGULATOR}
 EVERYBODY = {*Role, None}
 MARKER, FAR_MARKER = "near-secret-7f3a", "far-secret-91bc"
 LOT = "https://id.gs1.org/01/06901234500103/10/L1"
-NODE_BODY = {"node": "330212050", "name": "x", "trace_scheme": "A"}
+KEEPERS = {Role.MARKET, Role.REGULATOR, Role.ADMIN}
+PARTY_BODY = {"party": f"{NODE}0001", "kinds": ["farm"], "legal_name": "x", "credit_code": "91350100M000100Y43"}
 CREDENTIAL_BODY = {"role": "regulator", "label": "x"}
 
 # method, path, body, who may. Written by hand from the issue and DESIGN.md, not from ledger/access.py.
@@ -49,10 +50,18 @@ ROUTES: list[tuple[str, str, object, set]] = [
     ("GET", f"/proof/inclusion?node={NODE}&seq=1", None, EVERYBODY),
     ("GET", f"/proof/file?node={NODE}&seq=1", None, EVERYBODY),
     ("GET", "/proof/consistency?from=1", None, EVERYBODY),
-    ("GET", "/nodes", None, {Role.ADMIN}),
-    ("POST", "/nodes", NODE_BODY, {Role.ADMIN}),
-    ("GET", f"/nodes/{NODE}", None, {Role.ADMIN}),
-    ("PATCH", f"/nodes/{NODE}", {"name": "y"}, {Role.ADMIN}),
+    ("GET", "/registry", None, READERS),
+    ("GET", "/registry/parties", None, READERS),
+    ("POST", "/registry/parties", PARTY_BODY, KEEPERS),
+    ("POST", "/registry/parties/import", {}, KEEPERS),
+    ("POST", "/registry/parties/search", {"any": "x"}, READERS),
+    ("POST", "/registry/parties/export", {}, READERS),
+    ("GET", f"/registry/parties/{NODE}0001", None, READERS),
+    ("PATCH", f"/registry/parties/{NODE}0001", {"contact": "y"}, KEEPERS),
+    ("POST", f"/registry/parties/{NODE}0001/steps", {"step": "suspend", "reason": "x"}, KEEPERS),
+    ("GET", f"/registry/parties/{NODE}0001/versions", None, READERS),
+    ("POST", f"/registry/parties/{NODE}0001/private", {"purpose": "inspection"}, KEEPERS),
+    ("GET", f"/registry/parties/{NODE}0001/readings", None, {Role.ADMIN, Role.REGULATOR}),
     ("GET", "/credentials", None, {Role.ADMIN}),
     ("POST", "/credentials", CREDENTIAL_BODY, {Role.ADMIN}),
     ("DELETE", "/credentials/aaaaaaaaaa", None, {Role.ADMIN}),
@@ -207,7 +216,7 @@ def everything(client: httpx.Client, node: str) -> Iterator[httpx.Response]:
             yield client.get(f"/trace/{quote(code, safe='')}", params={"direction": direction})
     for path in ("/checkpoint", "/key", "/capture", "/tile/entries/000.p/3", "/tile/0/000.p/3", "/openapi.json"):
         yield client.get(path)
-    for path in ("/health/ready", "/nodes", "/credentials", f"/nodes/{node}"):
+    for path in ("/health/ready", "/registry/nodes", "/credentials", f"/registry/nodes/{node}"):
         yield client.get(path)
 
 

@@ -4,7 +4,7 @@ import itertools
 import secrets
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import date
 
 import psycopg
 import pytest
@@ -13,18 +13,24 @@ from api.ledger import Ledger, now
 from ledger import append as append_module
 from ledger.append import Change, Request, append
 from ledger.capture import ErrorBehaviour, requests_of
-from ledger.codes import CITY, IMPORT
+from ledger.codes import CITY, IMPORT, TraceScheme
 from ledger.documents import read_document, write_json
 from ledger.drafts import draft
 from ledger.entries import GENESIS, Kind, decode, hash_of
 from ledger.errors import Busy, Conflict, LedgerError
-from ledger.registry import OPERATOR, TraceScheme, add_node, change_node, get_node, places_of
+from ledger.nodes import OPERATOR, add_node, get_node, places_of
+from ledger.registers import NODE
+from ledger.registry import record
 from scanners.city import City, document
 from tests.conftest import Own, check_ledger
 
 
 def day(events: int, seed: int = 1) -> list[dict]:
-    return list(City(seed, datetime(2026, 11, 23, tzinfo=UTC), events).events())[:events]
+    """The first events of a simulated day, from a slaughter's on, which is the second; without extension fields."""
+    city = City(seed, date(2026, 11, 23), nodes=12, events=1_000, plant_every=0)
+    told = [{name: value for name, value in one.items() if not name.startswith("suyuan:")} for one in city.events()]
+    slaughter = next(place for place, one in enumerate(told) if one["bizStep"] == "killing")
+    return told[slaughter - 1 :][:events]
 
 
 def request_of(
@@ -104,8 +110,8 @@ def test_two_changes_of_one_row_in_one_batch(ledger: Ledger) -> None:
     """Both start from version 1: exactly one wins, whoever shares its transaction."""
     ledger.record(add_node(330212001, "市场", TraceScheme.OPERATOR_SERIAL, [], "operator"))
     with ledger.database.read() as connection:
-        present = get_node(connection, 330212001)
-    rivals = [change_node(present, "operator", name=name) for name in ("甲", "乙", "丙")]
+        present = record(connection, ledger.vault, NODE, ("330212001",))
+    rivals = [ledger.registrar(OPERATOR).change(present, {"name": name}) for name in ("甲", "乙", "丙")]
     with ledger.database.connect() as connection:
         outcomes = append(connection, rivals, now)
     assert [isinstance(outcome, Conflict) for outcome in outcomes] == [False, True, True]

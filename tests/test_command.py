@@ -20,15 +20,26 @@ from api.examples import BARE_EVENT
 from ledger.documents import write_json
 from ledger.embedded import SUPERUSER, Cluster
 from ledger.notes import Verifier, open_receipt
+from ledger.registers import PARTY, REGISTERS, Register
 from tests.test_append import day
 from tests.test_trace import without_comments
 
 ROOT = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("suyuan")
 NODE = "330212001"
+
+
+def commands_of(register: Register) -> list[str]:
+    """What can be done with every register, with those that have steps, and with those that hold personal data."""
+    every = ["add", "change", "show", "list", "search", "history", "import", "export"]
+    private = ["readings"] if register.private_fields else []
+    return [*every, *(step.name for step in register.steps), *private, *(["erase"] if register is PARTY else [])]
+
+
 COMMANDS = [
     "demo", "serve", "worker", "migrate", "capture", "erase", "trace", "audit", "proof", "verify", "key show",
-    "key replace", "node add", "node list", "node change", "credential add", "credential list", "credential revoke",
+    "key replace", "key replace-registry", "credential add", "credential list", "credential revoke",
+    *(f"{register.name} {command}" for register in REGISTERS for command in commands_of(register)),
 ]  # fmt: skip
 
 
@@ -311,10 +322,10 @@ def test_a_reader_that_stops_reading_stops_the_command(installed: Installation) 
         (["node", "add", NODE, "again", "--scheme", "A"], "exists already"),
         (["node", "add", "12", "x", "--scheme", "A"], "not 9"),
         (["node", "add", "990212001", "x", "--scheme", "A"], "99"),
-        (["node", "add", "330212005", "a\nb", "--scheme", "A"], "node name"),
-        (["node", "add", "330212005", b"\xff", "--scheme", "A"], "node name"),
+        (["node", "add", "330212005", "a\nb", "--scheme", "A"], "control characters"),
+        (["node", "add", "330212005", b"\xff", "--scheme", "A"], "control characters"),
         (["node", "add", "330212005", "x", "--scheme", "A", "--location", "here"], "location"),
-        (["node", "change", "330212077", "--close"], "no node 330212077"),
+        (["node", "close", "330212077", "--reason", "x"], "no node 330212077"),
         (["credential", "add", "terminal", "x"], "at least one node"),
         (["credential", "add", "terminal", "x", "--node", "330212077"], "no node 330212077"),
         (["credential", "add", "terminal", "x", "--node", "000000000"], "nobody's node"),
@@ -336,7 +347,7 @@ def test_a_mistake_in_a_process_of_its_own_is_told_too(installed: Installation) 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["trace"], ["trace", "a:b", "--direction", "up"], ["capture"], ["node", "add", NODE, "x", "--scheme", "C"],
+        ["trace"], ["trace", "a:b", "--direction", "up"], ["capture"], ["node", "add", NODE, "x"],
         ["credential", "add", "boss", "x"], ["credential", "add", "admin", "x", "--days", "0"],
         ["serve", "--port", "0"], ["serve", "--port", "x"], ["serve", "--processes", "0"], ["demo", "--events", "1"],
         ["key", "replace"],
@@ -434,8 +445,8 @@ def test_nodes_are_listed_as_they_were_named(here: Here) -> None:
     here.good("node", "add", "330212002", long, "--scheme", "B", "--location", "https://id.gs1.org/414/6901234500011")
     (line,) = [line for line in here.good("node", "list").splitlines() if "330212002" in line]
     assert long in line and "414/6901234500011" in line
-    closed = here.good("node", "change", "330212002", "--close", "--name", "zu")
-    assert re.search(r"330212002\s+zu\s+B\s+no", closed)
+    closed = here.good("node", "close", "330212002", "--reason", "zu")
+    assert re.search(r"节点状态 open\s+no", closed)
     event = {**BARE_EVENT, "eventID": "urn:x:closed", "readPoint": {"id": "urn:suyuan:node:330212002"}}
     (here.installed.folder / "closed.json").write_bytes(write_json(event))
     assert "no open node" in here.run("capture", "closed.json")[2]

@@ -28,10 +28,11 @@ from ledger.access import Role
 from ledger.append import CHAIN_LOCKS
 from ledger.audit import audit
 from ledger.codes import TraceScheme, parse_node
+from ledger.credentials import issue
 from ledger.documents import write_json
 from ledger.embedded import SUPERUSER, Cluster
+from ledger.nodes import OPERATOR, add_node
 from ledger.notes import Recorded, open_receipt
-from ledger.registry import OPERATOR, add_node, issue
 from ledger.settings import Settings
 from ledger.worker import integrate_now
 from scanners.city import document

@@ -30,12 +30,13 @@ from ledger import lanes as lanes_module
 from ledger.access import Action, Role
 from ledger.append import CHAIN_LOCKS
 from ledger.codes import IMPORT, TraceScheme, parse_node
+from ledger.credentials import issue
 from ledger.documents import BODY_BYTES_MAX, EVENTS_MAX, write_json
 from ledger.erase import erase
 from ledger.errors import LedgerError
 from ledger.merkle import TILE_WIDTH, ProofInvalid, leaf_hash, root, verify_consistency, verify_inclusion
+from ledger.nodes import add_node
 from ledger.notes import open_checkpoint, open_receipt, verify_proof
-from ledger.registry import add_node, issue
 from scanners.city import document
 from tests.conftest import Own, sign
 from tests.test_append import day, request_of, rows
@@ -224,7 +225,7 @@ def test_too_many_events_are_refused_with_the_limit(server: Server) -> None:
     assert answer.headers["gs1-epcis-capture-limit"] == str(EVENTS_MAX)
 
 
-WITH_BODY = ["/capture", "/events", "/nodes", "/credentials"]
+WITH_BODY = ["/capture", "/events", "/registry/nodes", "/credentials"]
 NO_JSON = ["text/xml", "application/x-www-form-urlencoded", None]
 
 
@@ -238,7 +239,7 @@ def test_a_body_that_is_not_json_is_refused_by_its_type(server: Server) -> None:
 
 def test_a_strangers_body_is_never_read(server: Server) -> None:
     """Read before the caller is known, it would be an open door to the memory of the process."""
-    for path in ("/capture", "/events", "/nodes", "/credentials"):
+    for path in ("/capture", "/events", "/registry/nodes", "/credentials"):
         answer = server.with_key(None).post(path, content=b"{", headers=JSON_BODY)
         problem_of(answer, 401, "SecurityException")
 
@@ -692,18 +693,24 @@ def test_a_node_is_registered_changed_and_listed(server: Server) -> None:
         "trace_scheme": "B",
         "locations": ["https://id.gs1.org/414/6901234500011"],
     }
-    made = client.post("/nodes", json=new)
+    made = client.post("/registry/nodes", json=new)
     assert made.status_code == 201 and made.json()["version"] == 1 and made.json()["open"] is True
-    problem_of(client.post("/nodes", json=new), 409, "ResourceAlreadyExistsException")
-    changed = client.patch("/nodes/330212009", json={"open": False, "locations": made.json()["locations"]}).json()
-    assert changed == made.json() | {"open": False, "version": 2} == client.get("/nodes/330212009").json()
-    listed = client.get("/nodes", params={"after": OTHER, "limit": 1}).json()
+    problem_of(client.post("/registry/nodes", json=new), 409, "ResourceAlreadyExistsException")
+    client.patch("/registry/nodes/330212009", json={"kind": "market", "locations": made.json()["locations"]})
+    step = {"step": "close", "reason": "moved"}
+    changed = client.post("/registry/nodes/330212009/steps", json=step).json()
+    assert (
+        changed
+        == made.json() | {"open": False, "version": 3, "kind": "market"}
+        == client.get("/registry/nodes/330212009").json()
+    )
+    listed = client.get("/registry/nodes", params={"after": OTHER, "limit": 1}).json()
     assert listed == [changed]
 
 
 def test_a_closed_node_takes_no_entries(server: Server) -> None:
     client, terminal = server.client(), server.client(Role.TERMINAL, NODE)
-    client.patch(f"/nodes/{NODE}", json={"open": False})
+    client.post(f"/registry/nodes/{NODE}/steps", json={"step": "close", "reason": "moved"})
     problem_of(capture(terminal, events_at(NODE, 1)), 403, "SecurityException")
     unplaced = {name: value for name, value in BARE_EVENT.items() if name != "readPoint"}
     problem_of(terminal.post("/events", json=unplaced), 403, "SecurityException")
@@ -714,7 +721,7 @@ def test_a_closed_node_takes_no_entries(server: Server) -> None:
 
 def test_a_registered_read_point_leads_to_its_node(server: Server) -> None:
     link = "https://id.gs1.org/414/6901234500011"
-    server.client().patch(f"/nodes/{NODE}", json={"locations": [link]})
+    server.client().patch(f"/registry/nodes/{NODE}", json={"locations": [link]})
     terminal = server.client(Role.TERMINAL, OTHER, NODE)
     event = BARE_EVENT | {"readPoint": {"id": link}}
     assert terminal.post("/events", json=event).headers["suyuan-entry"] == f"{NODE}/1"
@@ -736,7 +743,8 @@ BAD_NODES = [
     {"name": "x" * 201},
     {"locations": ["x"]},
     {"locations": [f"urn:suyuan:node:{NODE}"]},
-    {"locations": "urn:x:y"},
+    {"locations": [["urn:x:y"]]},
+    {"locations": {"urn:x:y": 1}},
     {"foo": 1},
     {"open": True},
 ]
@@ -745,9 +753,9 @@ BAD_NODES = [
 def test_a_node_that_makes_no_sense_is_refused(server: Server) -> None:
     for change in BAD_NODES:
         body = json.dumps(GOOD_NODE | change)
-        answer = server.client().post("/nodes", content=body, headers=JSON_BODY)
+        answer = server.client().post("/registry/nodes", content=body, headers=JSON_BODY)
         assert answer.status_code == 400 and answer.headers["content-type"] == PROBLEM and answer.json()["detail"]
-        problem_of(server.client().get("/nodes/330212009"), 404, "NoSuchNameException")
+        problem_of(server.client().get("/registry/nodes/330212009"), 404, "NoSuchNameException")
 
 
 def test_a_key_is_shown_once_and_nowhere_else(server: Server) -> None:
@@ -950,17 +958,15 @@ def test_every_operation_is_described_and_every_body_has_an_example() -> None:
 
 def test_the_examples_of_the_openapi_document_work(server: Server) -> None:
     client = server.client()
-    client.post("/nodes", json={"node": "330212003", "name": "x", "trace_scheme": "A"})
+    client.post("/registry/nodes", json={"node": "330212003", "name": "x", "trace_scheme": "A"})
     tried = 0
     for name, operation in operations():
         method, _, path = name.partition(" ")
         for kind, content in operation.get("requestBody", {"content": {}})["content"].items():
             body = content["example"]
-            if path == "/nodes":
-                body = body | {"node": "330212044"}
-            answer = client.request(
-                method, path.replace("{code}", NODE), content=write_json(body), headers={"Content-Type": kind}
-            )
+            sent = body.encode() if kind == "text/csv" else write_json(body)
+            place = path.replace("{register}", "parties").replace("{code}", f"{NODE}0001")
+            answer = client.request(method, place, content=sent, headers={"Content-Type": kind})
             assert answer.status_code in (200, 201, 202), (name, answer.text)
             tried += 1
-    assert tried == 7
+    assert tried == 12

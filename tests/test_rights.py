@@ -13,10 +13,10 @@ from ledger.database import Database
 from ledger.embedded import APPLICATION, DATABASE, OWNER, SUPERUSER, Cluster, _binaries
 from ledger.errors import Misconfigured
 from ledger.rights import ERASER, is_current, migrate, require_current
-from ledger.tables import APPEND_ONLY, POSITIONS, REGISTRY, capture_job, metadata
+from ledger.tables import APPEND_ONLY, POSITIONS, REGISTRY, SEARCH, VERSIONS, capture_job, metadata
 from tests.conftest import Own
 
-CHANGING = (*POSITIONS, *REGISTRY)
+CHANGING = (*POSITIONS, *REGISTRY, SEARCH)
 NAMES = [table.name for table in metadata.sorted_tables]
 LEDGER = [table.name for table in APPEND_ONLY]
 ADD = "INSERT INTO entry VALUES (7, %s, 1, now(), sha256('x'), 'bytes', 'salt', 'sealed')"
@@ -77,7 +77,7 @@ def entries(connection: psycopg.Connection) -> list[tuple]:
 
 def test_every_table_is_of_one_kind() -> None:
     """A new table must be given its rights here, or the migration leaves it closed."""
-    assert sorted(NAMES) == sorted(table.name for table in (*APPEND_ONLY, *CHANGING, capture_job))
+    assert sorted(NAMES) == sorted(table.name for table in (*APPEND_ONLY, *CHANGING, VERSIONS, capture_job))
 
 
 def require_refused(connection: psycopg.Connection, statement: str) -> None:

@@ -23,7 +23,7 @@ from ledger.errors import LedgerError, NotRecorded, UnreadableCode
 from ledger.identifiers import Key, canonical_key, check_digit
 from ledger.index import Action, Mention
 from ledger.index import Role as MentionRole
-from ledger.registry import OPERATOR, places_of
+from ledger.nodes import OPERATOR, places_of
 from ledger.trace import Direction, Graph, Item, OpenEnd, Reason, Step, trace
 from reports.trace import to_json, to_tree
 from scanners.city import City, document, lot_uri
@@ -488,7 +488,7 @@ def without_comments(value: object) -> object:
 
 
 def test_a_slip_of_a_simulated_day_leads_back_to_the_farm(ledger: Ledger) -> None:
-    city = City(7, START, 300)
+    city = City(7, START.date(), events=300, plant_every=0)
     moved = [{**one, "readPoint": {"id": f"urn:suyuan:node:{IMPORT:09d}"}} for one in city.events()]
     record(ledger, *moved)
     found = graph_of(ledger, city.slips[0], Direction.BACKWARD)

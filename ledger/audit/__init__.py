@@ -3,7 +3,8 @@
 One snapshot of the database is read once from end to end, in bounded memory:
 
 1. every chain: hashes, links, places, sealed parts and erasures, and its head;
-2. what is derived: columns, ids and items of every event, in both directions, and the registry's rows;
+2. what is derived: columns, ids and items of every event, in both directions; the registry's rows, their versions with
+   private values, and the blind index;
 3. the log: every place, tile, edge and cursor, and every checkpoint, signed as it says;
 4. the checkpoint outside the database, and receipts that somebody brings: the log and the chains must hold them.
 
@@ -28,6 +29,7 @@ from ledger.codes import node_text
 from ledger.database import Database
 from ledger.fields import parse_time
 from ledger.notes import Checkpoint, Recorded, Verifier
+from ledger.vault import Vault
 
 __all__ = ["Disagreement", "Report", "audit"]
 
@@ -38,14 +40,18 @@ def audit(
     outside: Checkpoint | None,
     receipts: Iterable[Recorded] = (),
     progress: Progress = lambda *_: None,
+    vault: Vault | None = None,
 ) -> Report:
-    """Audit the whole ledger. `outside` is the last checkpoint signed, as kept outside the database."""
+    """Audit the whole ledger. `outside` is the last checkpoint signed, as kept outside the database.
+
+    With the registry's `vault` private values are opened and held against their digests.
+    """
     report = Report()
     with database.connect() as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         connection.adapters.register_loader("timestamptz", _Time)
         total = count(connection, "entry")
-        derived = Derived(connection, report)
+        derived = Derived(connection, report, vault)
         check_chains(connection, report, derived, lambda done: progress("entries", done, total))
         derived.finish(progress)
         check_log(connection, report, verifiers, outside, derived.ticked, progress)

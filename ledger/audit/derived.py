@@ -3,32 +3,40 @@
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg import sql
-from psycopg.types.json import Jsonb
 
+from ledger.append import subject_of
+from ledger.audit.registry import RegistryCheck, registry_key
 from ledger.audit.report import UNREADABLE, Progress, Report, count, stream
 from ledger.codes import CITY, node_text
-from ledger.documents import write_json
 from ledger.drafts import EventId, erasure_name, id_key, identity
 from ledger.entries import Entry, Kind, decode
-from ledger.index import columns, mentions
-from ledger.tables import REGISTRY
+from ledger.fields import parse_time
+from ledger.index import Action, Role, columns, mentions
+from ledger.vault import Vault
 
 Json = dict[str, Any]
 _Place = tuple[int, int]
 
 
 class _Rows(NamedTuple):
-    """The rows that an entry says there must be: its event's, its items' by key, and its id's."""
+    """The rows that an entry says there must be: its event's, its items' by key, its id's, and its version's."""
 
     event: tuple[Any, ...] | None
     items: dict[tuple[str, int, int, int], tuple[int, Any]]
     identity: tuple[EventId, bytes] | None
+    version: tuple[str, int] | None = None
 
 
 def _rows_of(entry: Entry) -> _Rows:
     """What is derived from `entry`; one of `UNREADABLE` where its body is not what its kind promises."""
     found = identity(entry.node, entry.kind, entry.body)
+    if entry.kind is Kind.CHANGE and entry.node == CITY:
+        table, row = entry.body["change"]["table"], entry.body["change"]["row"]
+        return _Rows(None, {}, found, (subject_of(table, registry_key(table, row)), row["version"]))
+    if entry.kind is Kind.READING:
+        at = parse_time(entry.body["reading"]["at"])
+        keys = [(subject, entry.node, entry.seq, int(Role.READ)) for subject in entry.body["reading"]["subjects"]]
+        return _Rows(None, dict.fromkeys(keys, (int(Action.NONE), at)), found)
     if entry.kind is not Kind.EVENT:
         return _Rows(None, {}, found)
     event = entry.body["event"]
@@ -48,27 +56,19 @@ def _rows_of(entry: Entry) -> _Rows:
 class Derived:
     """Compares `event`, `event_id`, `item_entry` and the registry with what the entries say they must be."""
 
-    def __init__(self, connection: psycopg.Connection, report: Report) -> None:
+    def __init__(self, connection: psycopg.Connection, report: Report, vault: Vault | None) -> None:
         self._connection, self._report = connection, report
         self._expected = {"event": 0, "event_id": 0, "item_entry": 0}
         self.ticked: dict[int, str] = {}
         """Sizes of checkpoints that ticks name, and one of these entries."""
         self._damaged: set[_Place] = set()
         """Entries named already, from whose bytes nothing can be derived."""
-        self._lost_changes = 0
-        """How many of these were changes of the registry."""
-        self._registry: dict[str, dict[tuple[str, ...], tuple[Entry, Json]]] = {table.name: {} for table in REGISTRY}
+        self._registry = RegistryCheck(connection, report, vault, self._damaged)
 
     def add_damaged(self, node: int, seq: int, kind: int) -> None:
         """An entry that is named already: what depends on its bytes is not named again."""
         self._damaged.add((node, seq))
-        self._lost_changes += (node, kind) == (CITY, Kind.CHANGE)
-
-    def _lost(self, versions: int) -> bool:
-        """Whether that many changes of a registry row can be those in damaged entries; each explains one."""
-        explained = 0 < versions <= self._lost_changes
-        self._lost_changes -= versions if explained else 0
-        return explained
+        self._registry.lost_changes += (node, kind) == (CITY, Kind.CHANGE)
 
     def erased_by_damaged(self, node: int, seq: int) -> bool:
         """Whether the entry that said that this sealed part was erased is itself damaged."""
@@ -82,12 +82,13 @@ class Derived:
         events: dict[_Place, tuple[Any, ...]] = {}
         items: dict[tuple[str, int, int, int], tuple[int, Any]] = {}
         ids: dict[EventId, tuple[int, int, bytes]] = {}
+        versions: dict[tuple[str, int], tuple[Entry, Json]] = {}
         for entry in entries:
             place = (entry.node, entry.seq)
             try:
                 rows = _rows_of(entry)
                 if entry.kind is Kind.CHANGE and entry.node == CITY:
-                    self._fold(entry)
+                    self._registry.fold(entry, versions)
                 elif entry.kind is Kind.TICK:
                     self.ticked.setdefault(entry.body["tick"]["checkpoint"]["size"], entry.name)
             except UNREADABLE as error:
@@ -102,18 +103,7 @@ class Derived:
         self._check_events(events)
         self._check_ids(ids)
         self._check_items(items)
-
-    def _fold(self, entry: Entry) -> None:
-        change = entry.body["change"]
-        table, row, version = change["table"], change["row"], change["row"]["version"]
-        rows, key = self._registry[table], _registry_key(table, row)
-        if type(version) is not int:
-            raise ValueError(f"its version is {version!r}")
-        write_json(row)  # what cannot be written cannot be compared
-        before = rows[key][1]["version"] if key in rows else 0
-        if version != before + 1 and not self._lost(version - before - 1):
-            self._report.add(f"entry {entry.name}", f"it makes version {version} after version {before}")
-        rows[key] = (entry, row)
+        self._registry.check_versions(versions)
 
     def _check_events(self, expected: dict[_Place, tuple[Any, ...]]) -> None:
         self._expected["event"] += len(expected)
@@ -163,17 +153,18 @@ class Derived:
 
     def finish(self, progress: Progress) -> None:
         """Rows that nothing stands behind, and the registry. Extra rows are only searched where counts differ."""
+        self._expected["registry_version"] = self._registry.versions
         for table, expected in self._expected.items():
             there = count(self._connection, table)
             if there > expected:
                 self._find_extra(table, there, progress)
-        for registry in REGISTRY:
-            self._check_registry(registry.name)
+        self._registry.finish()
 
     def _find_extra(self, table: str, total: int, progress: Progress) -> None:
-        key = {"event": "node, seq", "event_id": "node, seq, id, declaration", "item_entry": "node, seq, item, role"}[
-            table
-        ]
+        key = {
+            "event": "node, seq", "event_id": "node, seq, id, declaration", "item_entry": "node, seq, item, role",
+            "registry_version": "node, seq, subject, version",
+        }[table]  # fmt: skip
         done = 0
         query = f"SELECT {key} FROM {table}"  # noqa: S608 - both are from the line above
         for rows in stream(self._connection, f"extra_{table}", query):
@@ -197,59 +188,6 @@ class Derived:
         )
         return {(row[0], row[1]): _rows_of(decode(row[2])) for row in found if (row[0], row[1]) not in self._damaged}
 
-    def _check_registry(self, table: str) -> None:
-        name = sql.Identifier(table)
-        rows = self._readable(table)
-        # The database itself turns the JSON of the entry into a row, as the write path did, and compares.
-        question = sql.SQL(
-            "SELECT coalesce(to_jsonb(t), to_jsonb(v)), t.version, v.version FROM {0} t"
-            " FULL JOIN jsonb_populate_recordset(NULL::{0}, %s) v ON {1} WHERE t IS DISTINCT FROM v"
-        ).format(name, sql.SQL(" AND ").join(sql.SQL("t.{0} = v.{0}").format(sql.Identifier(c)) for c in _keys(table)))
-        for row, present, recorded in self._connection.execute(question, [_jsonb(rows)]).fetchall():
-            what = (
-                "is missing"
-                if present is None
-                else "has no entry behind it"
-                if recorded is None
-                else "is other than its last entry says"
-            )
-            if not self._lost((present or 0) - (recorded or 0)):
-                self._report.add(f"{table} {' '.join(_registry_key(table, row))}", f"the row {what}")
-
-    def _readable(self, table: str) -> list[Json]:
-        """The registry's rows as the entries say, without those that the database cannot take: these are named."""
-        question = sql.SQL("SELECT count(v) FROM jsonb_populate_recordset(NULL::{}, %s) v").format(
-            sql.Identifier(table)
-        )
-
-        def takes(rows: list[Json]) -> bool:
-            try:
-                with self._connection.transaction():
-                    self._connection.execute(question, [_jsonb(rows)])
-            except psycopg.DataError:
-                return False
-            return True
-
-        rows = [row for _, row in self._registry[table].values()]
-        if takes(rows):
-            return rows
-        for entry, row in self._registry[table].values():
-            if not takes([row]):
-                self._report.add(f"entry {entry.name}", f"its change is no row of {table}")
-        return [row for row in rows if takes([row])]
-
-
-def _jsonb(rows: list[Json]) -> Jsonb:
-    return Jsonb(rows, dumps=write_json)
-
-
-def _keys(table: str) -> list[str]:
-    return [column.name for found in REGISTRY if found.name == table for column in found.primary_key]
-
-
-def _registry_key(table: str, row: Json) -> tuple[str, ...]:
-    return tuple(str(row[column]) for column in _keys(table))
-
 
 def _stands(table: str, row: tuple[Any, ...], behind: _Rows | None) -> bool:
     """Whether the entry says that there is this row."""
@@ -257,4 +195,6 @@ def _stands(table: str, row: tuple[Any, ...], behind: _Rows | None) -> bool:
         return False
     if table == "event_id":
         return behind.identity is not None and behind.identity[0] == row[2:4]
-    return behind.event is not None and (table == "event" or (row[2], *row[:2], row[3]) in behind.items)
+    if table == "registry_version":
+        return behind.version == row[2:4]
+    return behind.event is not None if table == "event" else (row[2], *row[:2], row[3]) in behind.items

@@ -1,0 +1,25 @@
+"""The registers: what is filed about places, goods and parties, field by field, as tables that a lawyer can review.
+
+A register says which fields a record has, how each is read from text, which of them are personal, how those are masked,
+and which steps change its status. Reading, masking, import, the command line and the API are all made from these
+tables. Pure: today's date is an argument.
+"""
+
+from ledger.errors import NotRecorded
+from ledger.registers.form import Field, Register, Step, Value, Values
+from ledger.registers.goods import GOODS, PRODUCT, YIELD
+from ledger.registers.parties import LICENCE, PARTY
+from ledger.registers.places import NODE, REGION
+
+__all__ = ["LICENCE", "NODE", "PARTY", "REGISTERS", "Field", "Register", "Step", "Value", "Values", "register_of"]
+
+REGISTERS: tuple[Register, ...] = (REGION, NODE, GOODS, YIELD, PRODUCT, PARTY, LICENCE)
+"""All registers, those first that others refer to."""
+
+
+def register_of(plural: str) -> Register:
+    """The register that a path such as `/parties` names."""
+    for register in REGISTERS:
+        if register.plural == plural:
+            return register
+    raise NotRecorded(f"there is no register {plural!r}")
