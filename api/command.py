@@ -20,6 +20,7 @@ from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
 from api import demo as demonstration
+from api.city import city_app
 from api.files import Captured, capture_file
 from api.ledger import now, open_ledger
 from api.problems import exit_code
@@ -60,6 +61,7 @@ key_app = typer.Typer(no_args_is_help=True, help="The key that signs the log.")
 app.add_typer(credential_app, name="credential")
 app.add_typer(key_app, name="key")
 add_registers(app, REGISTERS)
+app.add_typer(city_app, name="city")
 
 
 # --- running --------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ from ledger.erase import erase_party
 from ledger.errors import UnreadableCode
 from ledger.filing import Filed, file_lines, file_one, require_references
 from ledger.nodes import OPERATOR
-from ledger.registers import PARTY, Field, Register
-from ledger.registers.fields import day_of
+from ledger.registers import PARTY, REGION, Field, Register
+from ledger.registers.fields import day_of, parse_region
 from ledger.registrar import Registrar
 from ledger.registry import (
     PAGE_MAX,
@@ -37,6 +37,7 @@ from ledger.registry import (
     reading_request,
     readings,
     record,
+    region_path,
     search,
     versions,
 )
@@ -95,6 +96,8 @@ def _group(register: Register) -> typer.Typer:
     if register.private_fields:
         text = f"Who was shown a {name}'s personal data, and what for. Example: `suyuan {name} readings {named}`"
         group.command("readings", help=text)(commands.readings)
+    if register is REGION:
+        group.command("path", help=f"What a region code became. Example: `suyuan region path {named}`")(commands.path)
     if register is PARTY:
         group.command("erase", help=_ERASE)(commands.erase)
     return group
@@ -225,6 +228,7 @@ class _Commands:
 
         def list_(
             node: Annotated[str | None, typer.Option(help="only those of this node")] = None,
+            region: Annotated[str | None, typer.Option(help="only those that lie there now")] = None,
             party: Annotated[str | None, typer.Option(help="only those of this party")] = None,
             kind: Annotated[str | None, typer.Option(help="only of this kind")] = None,
             status: Annotated[str | None, typer.Option(help="only of this status")] = None,
@@ -232,7 +236,14 @@ class _Commands:
             shape: As = Shape.TABLE,
         ) -> None:
             with open_ledger(Settings.from_environment()) as ledger:
-                asked = {"node": node, "party": party, "kind": kind, "status": status, "expiring": expiring}
+                asked = {
+                    "node": node,
+                    "region": region,
+                    "party": party,
+                    "kind": kind,
+                    "status": status,
+                    "expiring": expiring,
+                }
                 wanted = Wanted.of(register, _said(asked), ledger.today())
                 _print(register, _all(ledger, register, wanted), shape=shape)
 
@@ -315,6 +326,11 @@ class _Commands:
             every = _all(ledger, self._register, Wanted(), reveal)
             count = write_sheet(stream, form, self._register, every, private=reveal is not None)
         say(f"wrote {count} {self._register.plural} to {file}")
+
+    def path(self, code: Annotated[str, typer.Argument(metavar="REGION")], shape: As = Shape.TABLE) -> None:
+        """What a region became, step by step; the last is the present one."""
+        with open_ledger(Settings.from_environment()) as ledger, ledger.database.read() as connection:
+            _print(REGION, region_path(connection, ledger.vault, parse_region(code)), shape=shape)
 
     def readings(self, key: list[str]) -> None:
         """Who looked."""

@@ -5,6 +5,7 @@ record that somebody looks. What is searched for comes in bodies, never in addre
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from io import BytesIO
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -24,7 +25,7 @@ from ledger.errors import Breach, NotRecorded, UnacceptableRecord
 from ledger.filing import Filed, file_lines, file_one, require_references
 from ledger.gs1 import is_digits
 from ledger.registers import PARTY, REGISTERS, Register, register_of
-from ledger.registers.fields import day_of
+from ledger.registers.fields import day_of, parse_region
 from ledger.registry import (
     PAGE_MAX,
     Key,
@@ -39,6 +40,7 @@ from ledger.registry import (
     reading_request,
     readings,
     record,
+    region_path,
     search,
     versions,
 )
@@ -156,6 +158,7 @@ class Filter(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     node: str | None = None
+    region: str | None = Field(default=None, description="that lie there now, whatever their codes say")
     party: str | None = None
     kind: str | None = None
     status: str | None = None
@@ -173,7 +176,7 @@ def list_records(
     wanted = Wanted.of(form, asked.model_dump(exclude_none=True, exclude={"after", "limit"}), ledger.today())
     if actor.reach is not None:
         reach = actor.reach if wanted.nodes is None else actor.reach & wanted.nodes
-        wanted = Wanted(wanted.columns, reach, wanted.ends_by)
+        wanted = replace(wanted, nodes=reach)
     with ledger.database.read() as connection:
         last = None if asked.after is None else _key(form, asked.after)
         found = listing(connection, ledger.vault, form, wanted, last, asked.limit)
@@ -259,6 +262,13 @@ def _looked_at(ledger: Ledger, actor: Actor, page: list[Record], purpose: Purpos
 def one_record(ledger: LedgerHere, actor: MayReadRegister, register: Plural, code: Code, on: Day = None) -> Response:
     """A record as it stands, or as it was known on a day."""
     return _json(_one(ledger, actor, register_of(register), code, on).shown())
+
+
+@router.get("/regions/{code}/path")
+def path_of_region(ledger: LedgerHere, _: MayReadRegister, code: Code) -> Response:
+    """A region code and what it became, step by step; the last is the present one."""
+    with ledger.database.read() as connection:
+        return _json([one.shown() for one in region_path(connection, ledger.vault, parse_region(code))])
 
 
 @router.patch("/{register}/{code}", openapi_extra=_RECORD)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Row, String, and_, any_, cast, func, literal, or_, select, tuple_
+from sqlalchemy import Connection, Integer, Row, Select, String, and_, any_, cast, func, literal, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from ledger.access import Action, Actor
@@ -24,9 +24,13 @@ from ledger.entries import decode
 from ledger.errors import Conflict, NotRecorded
 from ledger.index import Role as ItemRole
 from ledger.registers import Field, Register, Value, Values
+from ledger.registers.fields import parse_region
 from ledger.registers.form import Find, Word, by_key
 from ledger.registers.parties import LICENCE, PARTY
+from ledger.registers.places import NODE, REGION
 from ledger.tables import entry, item_entry, metadata, registry_search, registry_version
+from ledger.tables import node as node_table
+from ledger.tables import region as region_table
 from ledger.vault import Vault, matches
 
 Json = dict[str, Any]
@@ -129,16 +133,20 @@ class Wanted:
     columns: Mapping[str, Value] = field(default_factory=dict)
     nodes: frozenset[int] | None = None
     ends_by: date | None = None
+    region: int | None = None
+    """Nodes that lie there now, whatever their codes say, and their parties and licences."""
 
     @classmethod
     def of(cls, register: Register, asked: Mapping[str, object], today: date) -> "Wanted":
         """What is asked for in words: `node`, `status`, `expiring` (within so many days), or an open field's name."""
         columns: dict[str, Value] = {}
-        nodes = ends_by = None
+        nodes = ends_by = region = None
         for name, text in asked.items():
             one = next((one for one in register.open_fields if name in (one.name, one.option)), None)
             if name == "node" and register.node_of is not None:
                 nodes = frozenset([parse_node(str(text))])
+            elif name == "region" and register in (NODE, PARTY, LICENCE):
+                region = parse_region(str(text))
             elif name == "expiring" and "valid_to" in register_columns(register):
                 ends_by = today + timedelta(days=int(str(text)))
             elif name == "status" and register.status == "status":
@@ -149,7 +157,7 @@ class Wanted:
                 columns[one.name] = one.parse(str(text), today)
             else:
                 raise NotRecorded(f"{register.plural} cannot be listed by {name}")
-        return cls(columns, nodes, ends_by)
+        return cls(columns, nodes, ends_by, region)
 
 
 def register_columns(register: Register) -> frozenset[str]:
@@ -180,12 +188,33 @@ def listing(
         question = question.where(column.contains([value]) if isinstance(column.type, ARRAY) else column == value)
     if wanted.ends_by is not None:
         question = question.where(table.c.valid_to <= wanted.ends_by)
+    if wanted.region is not None:
+        place = table.c.node if register is NODE else cast(func.left(table.c.party, 9), Integer)
+        question = question.where(place.in_(_lying_in(wanted.region)))
     if wanted.nodes is not None:
         question = question.where(_of_nodes(register, wanted.nodes))
     if after is not None:
         last = zip(_typed(register, after), keys, strict=True)
         question = question.where(tuple_(*keys) > tuple_(*(literal(one, key.type) for one, key in last)))
     return _opened(connection, vault, register, connection.execute(question).all())
+
+
+def _lying_in(code: int) -> Select[tuple[int]]:
+    """Nodes that lie in a region now: filed there, or in one that it succeeded, or moved there."""
+    earlier = select(literal(code).label("region")).cte("earlier", recursive=True)
+    earlier = earlier.union(select(region_table.c.region).join(earlier, region_table.c.successor == earlier.c.region))
+    own = func.coalesce(node_table.c.region, node_table.c.node / 1000)
+    return select(node_table.c.node).where(own.in_(select(earlier.c.region)))
+
+
+def region_path(connection: Connection, vault: Vault, code: int) -> list[Record]:
+    """A region and what it became, step by step, the present one last; `NotRecorded` if it is not filed."""
+    path = [record(connection, vault, REGION, (str(code),))]
+    seen = {code}
+    while (successor := path[-1].row["successor"]) is not None and successor not in seen:
+        seen.add(successor)
+        path += records(connection, vault, REGION, [(str(successor),)]).values()
+    return path
 
 
 def _of_nodes(register: Register, nodes: frozenset[int]) -> Any:

@@ -116,7 +116,7 @@ FILED = {
     ],
     "licences": [
         {"party": f"{B}0001", "number": "JY1", "kind": "food_operation", "valid_from": "2026-01-01"},
-        {"party": f"{B}0003", "number": "JY3", "kind": "slaughter", "valid_from": "2026-01-01", "valid_to": "2026-12-31"},
+        {"party": f"{B}0003", "number": "JY3", "kind": "other", "valid_from": "2026-01-01", "valid_to": "2026-12-31"},
     ],
 }  # fmt: skip
 """Records of every register; the third party leaves and is erased."""

@@ -651,6 +651,57 @@ def test_a_city_without_plants_is_clean(sizes: Json, tmp_path: Path) -> None:
     assert found.events >= 9_000 and found.clean()
 
 
+SPANS = {
+    ("received_before_shipped", True): (180, 180), ("received_before_shipped", False): (1, 1),
+    ("sale_after_recall", True): (30, 30), ("sale_after_recall", False): (30, 30),
+    ("dwell_time", True): (840, 840), ("dwell_time", False): (660, 660),
+    ("node_silent", True): (360, 420), ("node_silent", False): (120, 180),
+    ("shipped_not_received", False): (1200, 1200),
+    ("impossible_travel", True): (5, 5), ("impossible_travel", False): (360, 360),
+}  # fmt: skip
+"""Minutes between the first and the last event of a plant, by the specification."""
+
+
+def goods_of(events: list[Json]) -> list[Json]:
+    return [amount for event in events for amount in event.get("quantityList", [])]
+
+
+def certificates_of(events: list[Json]) -> list[Json]:
+    return [one for event in events for one in event.get("suyuan:documents", [])]
+
+
+def total(amounts: list[Json]) -> Decimal:
+    return sum((Decimal(str(one["quantity"])) for one in amounts), Decimal(0))
+
+
+NEAR: dict[str, Callable[[list[Json]], bool]] = {
+    "residue_failed": lambda events: '"value": 49.9' in json.dumps(events),
+    "quarantine_failed": lambda events: [one["disposition"] for one in events] == ["non_conformant", "conformant"],
+    "certificate_expired": lambda events: certificates_of(events)[0]["expires"] == events[0]["eventTime"][:10],
+    "certificate_overused": lambda events: total(certificates_of(events)[:1]) == total(goods_of(events)),
+    "certificate_reused": lambda events: len({one["readPoint"]["id"] for one in events}) == 1 < len(events),
+    "synthetic_link": lambda events: total(goods_of(events)) == 100 and "desadv" in json.dumps(events),
+    "temperature_excursion": lambda events: '"maxValue": 12' in json.dumps(events),
+    "failure_cluster": lambda events: len(events) == 2,
+    "missing_upstream": lambda events: [one["bizStep"] for one in events] == ["shipping", "receiving"],
+    "received_not_shipped": lambda events: [one["bizStep"] for one in events] == ["shipping", "receiving"],
+}
+"""Whether a near-miss is as near as the specification says, in its events by time."""
+
+
+def test_plants_are_as_far_and_as_near_as_specified(cities: Cities) -> None:
+    """A near-miss that is far from the limit tries no rule."""
+    folder, found = cities("as it comes")
+    events = {event["eventID"]: event for event in events_in(folder)}
+    for one in found.planted:
+        own = sorted((events[event] for event in one.events), key=lambda event: event["eventTime"])
+        times = [datetime.fromisoformat(event["eventTime"]) for event in own]
+        if (one.kind, one.anomaly) in SPANS:
+            least, most = (timedelta(minutes=minutes) for minutes in SPANS[one.kind, one.anomaly])
+            assert least <= times[-1] - times[0] <= most, one
+        assert one.anomaly or one.kind not in NEAR or NEAR[one.kind](own), one
+
+
 def test_all_steps_of_the_specification_occur(cities: Cities) -> None:
     """A checker of steps that never come checks nothing."""
     steps = cities("as it comes")[1].steps

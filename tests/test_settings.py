@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -26,11 +27,12 @@ def test_every_setting_can_be_set() -> None:
     values = {
         "SUYUAN_DATA": "/data", "SUYUAN_KEYS": "/keys", "SUYUAN_DATABASE_URL": URL,
         "SUYUAN_OWNER_DATABASE_URL": "postgres://owner@db.example/ledger?sslmode=require",
-        "SUYUAN_ORIGIN": "ledger.city.example:8443/log", "SUYUAN_LANES": "7",
+        "SUYUAN_ORIGIN": "ledger.city.example:8443/log", "SUYUAN_LANES": "7", "SUYUAN_TIME_ZONE": "Asia/Urumqi",
     }  # fmt: skip
     assert set(values) == set(NAMES)
     assert read(**values) == Settings(
-        Path("/data"), Path("/keys"), URL, values["SUYUAN_OWNER_DATABASE_URL"], values["SUYUAN_ORIGIN"], 7
+        Path("/data"), Path("/keys"), URL, values["SUYUAN_OWNER_DATABASE_URL"], values["SUYUAN_ORIGIN"], 7,
+        ZoneInfo("Asia/Urumqi"),
     )
 
 
@@ -112,3 +114,9 @@ def test_a_relative_folder_in_a_deleted_one_is_refused(tmp_path: Path, monkeypat
     with pytest.raises(Misconfigured, match="SUYUAN_DATA"):
         read(SUYUAN_DATA="data")
     assert read(SUYUAN_DATA="/data").data == Path("/data")
+
+
+@pytest.mark.parametrize("value", ["Asia/Nowhere", "../etc/passwd", "+08:00", "Asia/"])
+def test_a_time_zone_that_there_is_not_is_named(value: str) -> None:
+    with pytest.raises(Misconfigured, match="SUYUAN_TIME_ZONE"):
+        read(SUYUAN_TIME_ZONE=value)

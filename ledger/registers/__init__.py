@@ -11,9 +11,21 @@ from ledger.registers.goods import GOODS, PRODUCT, YIELD
 from ledger.registers.parties import LICENCE, PARTY
 from ledger.registers.places import NODE, REGION
 
-__all__ = ["LICENCE", "NODE", "PARTY", "REGISTERS", "Field", "Register", "Step", "Value", "Values", "register_of"]
+__all__ = [
+    "LICENCE",
+    "NODE",
+    "PARTY",
+    "REGION",
+    "REGISTERS",
+    "Field",
+    "Register",
+    "Step",
+    "Value",
+    "Values",
+    "register_of",
+]
 
-REGISTERS: tuple[Register, ...] = (REGION, NODE, GOODS, YIELD, PRODUCT, PARTY, LICENCE)
+REGISTERS: tuple[Register, ...] = (REGION, NODE, GOODS, YIELD, PARTY, LICENCE, PRODUCT)
 """All registers, those first that others refer to."""
 
 

@@ -93,21 +93,16 @@ def pattern(what: str, form: str, hint: str) -> Parse:
     return parse
 
 
-def code(parse: Callable[[str], str]) -> Parse:
+def code(parse: Callable[[str], str | int]) -> Parse:
     """A code by its own parse function."""
     return lambda given, _: parse(given)
 
 
-def region(given: str, _: date) -> int:
+def parse_region(given: str) -> int:
     """A 6-digit region of GB/T 2260: a province that exists, and any county, since these change."""
     if not re.fullmatch(r"[0-9]{6}", given):
         raise UnreadableCode("region code", given, "it has 6 digits")
     return parse_node(f"{given}000") // 1000
-
-
-def node(given: str, _: date) -> int:
-    """A 9-digit node code, as a number."""
-    return parse_node(given)
 
 
 def goods(given: str, _: date) -> str:
@@ -116,11 +111,6 @@ def goods(given: str, _: date) -> str:
 
 
 LIVE_ANIMALS = ("pig", "cattle", "sheep")
-
-
-def gtin(given: str, _: date) -> str:
-    """A GTIN, as 14 digits."""
-    return parse_gtin(given)
 
 
 def credit_code(given: str, _: date) -> str:
@@ -141,9 +131,7 @@ def phone(given: str, _: date) -> str:
     return digits
 
 
-def party(given: str, _: date) -> str:
-    """A 13-digit party code."""
-    return parse_party(given)
+PARTY_CODE, NODE_CODE, REGION_CODE, GTIN = code(parse_party), code(parse_node), code(parse_region), code(parse_gtin)
 
 
 # --- masks ----------------------------------------------------------------------------------------

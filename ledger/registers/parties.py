@@ -88,10 +88,11 @@ PARTY = Register(
     "party", "parties", "主体", "party", ("party",),
     (
         Field("party", "经营者编码", "13 digits: the node that files it, and a serial; 0000 is the node itself",
-              f.party, "3302120010001", required=True, names=True, find=Find.EXACT, aliases=("经营者代码", "id")),
+              f.PARTY_CODE, "3302120010001", required=True, names=True, find=Find.EXACT,
+              aliases=("经营者代码", "id")),
         Field("kinds", "类型", "what it does; several, separated by spaces", f.one_of(PartyKind), "retailer",
               required=True, many=True, option="kind", aliases=("type", "经营者类型")),
-        Field("nodes", "所在节点", "nodes where it acts; its own node if left out", f.node, "330212001", many=True,
+        Field("nodes", "所在节点", "nodes where it acts; its own node if left out", f.NODE_CODE, "330212001", many=True,
               option="node", aliases=("节点编码",), refers="node"),
         Field("legal_name", "名称", "name as it stands in the licence or identity card", f.text(200), "溯源老李蔬菜摊",
               required=True, private=True, mask=f.mask_legal_name, find=Find.TEXT, option="name",
@@ -150,7 +151,7 @@ def _valid(values: Values) -> Iterator[Breach]:
 LICENCE = Register(
     "licence", "licences", "证照", "licence", ("party", "licence"),
     (
-        Field("party", "经营者编码", "whose it is: 13 digits", f.party, "3302120010001", required=True, names=True,
+        Field("party", "经营者编码", "whose it is: 13 digits", f.PARTY_CODE, "3302120010001", required=True, names=True,
               find=Find.EXACT, refers="party"),
         Field("number", "证号", "number of the licence", _licence_number, "JY13302120000001", required=True, names=True,
               private=True, mask=f.mask_middle(4, 2), find=Find.EXACT, aliases=("licence_no", "许可证号")),

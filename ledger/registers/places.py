@@ -50,14 +50,15 @@ def _own_nodes(values: Values) -> Iterator[Breach]:
 NODE = Register(
     "node", "nodes", "节点", "node", ("node",),
     (
-        Field("node", "节点编码", "9 digits: region and filing serial", f.node, "330212001", required=True, names=True,
-              find=Find.EXACT, aliases=("流通节点编码",)),
+        Field("node", "节点编码", "9 digits: region and filing serial", f.NODE_CODE, "330212001", required=True,
+              names=True, find=Find.EXACT, aliases=("流通节点编码",)),
         Field("name", "节点名称", "what it is called; no personal data", f.text(200), "城东农贸市场", required=True,
               find=Find.TEXT, positional=True),
         Field("trace_scheme", "追溯码方案", "how it numbers slips: A (party and serial) or B (day and serial)", _scheme,
               "A", required=True, fixed=True, option="scheme"),
         Field("kind", "节点类型", "kind of place", f.one_of(NodeKind), "market"),
-        Field("region", "现行区划", "region it lies in now, where that is not the one in its code", f.region, "330213"),
+        Field("region", "现行区划", "region it lies in now, where that is not the one in its code",
+              f.REGION_CODE, "330213"),
         Field("locations", "位置", "read points as URIs (GLN links, URNs): events there belong to it", _location,
               "https://id.gs1.org/414/6901234500011", many=True, option="location"),
     ),
@@ -83,10 +84,10 @@ def _not_its_own(values: Values) -> Iterator[Breach]:
 REGION = Register(
     "region", "regions", "行政区划", "region", ("region",),
     (
-        Field("region", "区划代码", "6 digits of GB/T 2260", f.region, "330212", required=True, names=True,
+        Field("region", "区划代码", "6 digits of GB/T 2260", f.REGION_CODE, "330212", required=True, names=True,
               find=Find.EXACT),
         Field("name", "区划名称", "what it is or was called", f.text(100), "樟木区", required=True, find=Find.TEXT),
-        Field("successor", "后继代码", "the region that it became, or the larger part of it", f.region, "330213"),
+        Field("successor", "后继代码", "the region that it became, or the larger part of it", f.REGION_CODE, "330213"),
         Field("since", "启用日期", "first day of this code", f.day, "2016-01-01"),
         Field("until", "停用日期", "last day of this code", f.day, "2021-04-08"),
     ),

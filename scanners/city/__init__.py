@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 
 from scanners.city.dice import OFFSET, Calendar
-from scanners.city.files import CONTEXT, document, write
+from scanners.city.files import CONTEXT, EVENTS_A_LINE, document, write
 from scanners.city.goods import goods_rows, gtin, lot_uri, product_rows, yield_rows
 from scanners.city.parties import Register
 from scanners.city.places import Places, Serials
@@ -20,8 +20,20 @@ from scanners.city.schedule import Schedule
 from scanners.city.story import Telling
 from scanners.city.timeline import Json, Timeline
 
-__all__ = ["CONTEXT", "OFFSET", "City", "Json", "Plant", "document", "gtin", "ignore", "lot_uri", "write"]
-_DAYS_MOST, _EVENTS_A_NODE_MOST = 3_650, 20_000
+__all__ = [
+    "CONTEXT",
+    "EVENTS_A_LINE",
+    "OFFSET",
+    "City",
+    "Json",
+    "Plant",
+    "document",
+    "gtin",
+    "ignore",
+    "lot_uri",
+    "write",
+]
+_DAYS_MOST, _EVENTS_MOST, _EVENTS_A_NODE_MOST = 3_650, 100_000_000, 20_000
 
 
 class City:
@@ -34,8 +46,8 @@ class City:
         """`ValueError` says which number makes no city."""
         if not 1 <= days <= _DAYS_MOST:
             raise ValueError(f"a city lasts 1 to {_DAYS_MOST:,} days, not {days}")
-        if not days <= events:
-            raise ValueError(f"{events} events are too few for {days} days: there is at least one a day")
+        if not days <= events <= _EVENTS_MOST:
+            raise ValueError(f"a city of {days} days has {days} to {_EVENTS_MOST:,} events, not {events:,}")
         if plant_every < 0:
             raise ValueError(f"every {plant_every}th story cannot have a plant; 0 plants nothing")
         self.places = Places(seed, region, nodes, 5 * nodes if parties is None else parties, days)

@@ -42,7 +42,8 @@ def _document(events: list[Json], at: str) -> Json:
 
 
 def write(city: Source, folder: Path, progress: Progress) -> None:
-    """All files of a city into `folder`, which exists."""
+    """All files of a city into `folder`, which is made if it is not there. The same city gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, rows in city.tables().items():
         progress(name, _write_table(folder / name, rows()), None)
     with (

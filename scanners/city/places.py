@@ -111,11 +111,6 @@ class Places:
         row, market = divmod(day + 1, self.counts["market"])
         return self.party("market", market, self.stalls - row)
 
-    def lapses(self, market: int, serial: int) -> int | None:
-        """The day on which a stall's licence ends, where it does while the city lasts."""
-        number = (self.stalls - serial) * self.counts["market"] + market
-        return number - 1 if 0 <= number < self.lapsing and serial <= self.stalls else None
-
     def scheme(self, node: str) -> str:
         """How a node numbers its slips: A or B."""
         return "B" if int(node[6:]) % 3 == 2 else "A"
@@ -173,6 +168,10 @@ class Serials:
         node = party[:9]
         if self._schemes(node) == "A":
             serial = self._by_party[party] = self._by_party.get(party, 0) + 1
+            if serial > 9_999_999:
+                raise ValueError(
+                    f"party {party} sells more than 9,999,999 times, which a slip of scheme A cannot count"
+                )
             return f"{TRACE_URN}{party}{serial:07d}"
         today = self._by_day.get(day)
         if today is None:

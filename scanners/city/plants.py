@@ -45,6 +45,11 @@ KINDS = (
         "抑制率49.9%,合格 / inhibition of 49.9 % is conformant",
     ),
     Kind(
+        "unlicensed_party", "stall",
+        "食品经营许可证前一日已到期 / the stall's food licence had ended the day before",
+        "许可证当日到期,仍然有效 / the licence ends on the day and still holds",
+    ),
+    Kind(
         "trace_code_twice", "stall",
         "同一追溯码出现在两笔销售 / two sales under one trace code",
         "同一事件重复上传,不是第二笔销售 / the very same event was sent again, which is no second sale",
@@ -146,11 +151,6 @@ KINDS = (
         "20小时后收货,上限24小时 / received after 20 h; the limit is 24 h",
     ),
     Kind(
-        "unlicensed_party", "stall",
-        "食品经营许可证前一日已到期 / the stall's food licence had ended the day before",
-        "许可证当日到期,仍然有效 / the licence ends on the day and still holds",
-    ),
-    Kind(
         "recalled_still_moving", "recall",
         "召回后仍继续出货 / the lot was shipped on after its recall",
         "召回前出货 / it was shipped before the recall",
@@ -176,10 +176,6 @@ class Due(NamedTuple):
     anomaly: bool
     number: int
     """How many were allotted before it."""
-
-    @property
-    def says(self) -> str:
-        return says(self.kind.name, self.anomaly)
 
 
 def says(kind: str, anomaly: bool) -> str:

@@ -26,6 +26,7 @@ class Schedule:
         self._stories = self._planned = self._allotted = self._failures = self._failures_today = 0
         self._due = allotment()
         self._silences: deque[Due] = deque()
+        self._owed: dict[tuple[str, bool], Due] = {}
         places = telling.places
         self._origins = len(VEGETABLES) * min(places.counts["farm"], places.districts)
         """Pairs of goods and farms, of different districts: within two days no failing story repeats another's."""
@@ -92,17 +93,28 @@ class Schedule:
         eager = self._allotted < 2 * len(KINDS)
         if number % (min(self._plant_every, EAGER_EVERY) if eager else self._plant_every):
             return None
+        for due in self._candidates():
+            kind = (due.kind.name, due.anomaly)
+            if not self._possible(due, day):
+                self._owed[kind] = due
+                continue
+            self._owed.pop(kind, None)
+            if due.kind.story != "cold":
+                return due
+            self._silences.append(due)
+        return None
+
+    def _candidates(self) -> Iterator[Due]:
+        """What earlier days could not have, and then what comes next."""
+        yield from [*self._owed.values()]
         for _ in range(2 * len(KINDS)):
             due = next(self._due)
             self._allotted = due.number + 1
-            if due.kind.story == "cold":
-                if len(self._silences) < len(self._stores):
-                    self._silences.append(due)
-            elif self._possible(due, day):
-                return due
-        return None
+            yield due
 
     def _possible(self, due: Due, day: int) -> bool:
+        if due.kind.story == "cold":
+            return len(self._silences) < len(self._stores)
         if due.kind.name == "unlicensed_party":
             return self._telling.places.lapsing_stall(day - 1 if due.anomaly else day) is not None
         return not _fails(due) or self._failures_today < self._origins // 2

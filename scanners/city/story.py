@@ -6,7 +6,7 @@ hundredths (10 g, 分) until they stand in an event.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ledger.codes import NODE_URN
 from scanners.city.dice import DAY, HOUR, MINUTE, Calendar, Dice, hundredths
@@ -57,11 +57,7 @@ class Trade:
 
     seller: str
     buyer: str
-    fields: Json = field(default_factory=dict)
-
-    @property
-    def voucher(self) -> str:
-        return str(self.fields["bizTransactionList"][0]["bizTransaction"])
+    fields: Json
 
 
 class Story(ABC):
@@ -93,7 +89,7 @@ class Story(ABC):
     def lot(self, letter: str) -> str:
         """A lot code of this story's own."""
         self._lots += 1
-        day = self.telling.calendar.first if self.day < 0 else self.telling.calendar.day(self.midnight)
+        day = self.telling.calendar.day(self.midnight)
         return f"{letter}{day:%y%m%d}{self.places.region}{self.number:06d}{self._lots:02d}"
 
     def certificate(self, kind: str) -> str:
