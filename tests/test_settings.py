@@ -31,7 +31,12 @@ def test_every_setting_can_be_set() -> None:
     }  # fmt: skip
     assert set(values) == set(NAMES)
     assert read(**values) == Settings(
-        Path("/data"), Path("/keys"), URL, values["SUYUAN_OWNER_DATABASE_URL"], values["SUYUAN_ORIGIN"], 7,
+        Path("/data"),
+        Path("/keys"),
+        URL,
+        values["SUYUAN_OWNER_DATABASE_URL"],
+        values["SUYUAN_ORIGIN"],
+        7,
         ZoneInfo("Asia/Urumqi"),
     )
 
