@@ -7,6 +7,7 @@ eraser sealed columns (`ledger/erase.py`). `ledger/lanes.py` gathers requests an
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -14,10 +15,11 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from ledger import rows
+from ledger.balances import Holding, Move, added, goods_of
 from ledger.documents import read_json
 from ledger.drafts import Draft, EventId
 from ledger.entries import GENESIS, Kind, encode, hash_of, time_text
-from ledger.errors import Busy, Conflict, LedgerDamaged, LedgerError
+from ledger.errors import Busy, Conflict, LedgerDamaged, LedgerError, NotEnough
 from ledger.notes import Recorded
 from ledger.tables import metadata
 
@@ -69,11 +71,15 @@ def subject_of(table: str, key: Iterable[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is recorded together or not at all, in this order, by one actor."""
+    """What is recorded together or not at all, in this order, by one actor.
+
+    `within_stock`: rejected with `NotEnough` if it would take more of a lot than is left where it is.
+    """
 
     drafts: Sequence[Draft]
     actor: str
     changes: Sequence[Change] = ()
+    within_stock: bool = False
 
 
 _Known = dict[EventId, tuple[int, int, bytes]]
@@ -107,6 +113,7 @@ class _Batch:
     event_id: list[tuple[bytes, bytes]] = field(default_factory=list)
     item_entry: list[bytes] = field(default_factory=list)
     registry_version: list[bytes] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
 
 
 class _Lost(Exception):
@@ -144,11 +151,13 @@ def append(connection: psycopg.Connection, requests: Sequence[Request], clock: C
 
 def _without_clashes(requests: Sequence[Request], done: dict[int, Outcome]) -> Iterable[int]:
     """Requests not done yet, without those that change a row which an earlier one changes: they wait a round."""
-    changed: set[tuple[str, tuple[str, ...]]] = set()
+    changed: set[tuple[str, ...]] = set()
     for index, request in enumerate(requests):
         if index in done:
             continue
-        keys = {(change.table, change.key) for change in request.changes}
+        keys = {(change.table, *change.key) for change in request.changes}
+        if request.within_stock:
+            keys |= {("balance", *move.holding) for draft in request.drafts for move in draft.moves}
         if changed.isdisjoint(keys):
             yield index
         changed |= keys
@@ -174,8 +183,9 @@ def _transaction(connection: psycopg.Connection, requests: dict[int, Request], c
     at = _Moment(time_text(now), rows.time(now))
     for index, request in fresh.items():
         outcomes[index] = [_place(draft, request.actor, at, heads, places, batch) for draft in request.drafts]
-    # 5. Copy entries, columns, ids and items in.
+    # 5. Copy entries, columns, ids and items in, and move balances.
     _copy(connection, batch)
+    _balance(connection, batch.moves, fresh)
     # 6. Move the heads: only if nobody else did.
     _move(connection, heads)
     # 7. Commit. From here on it happened.
@@ -328,6 +338,7 @@ def _place(
         batch.registry_version += (_VERSION, place, at.column, draft.version_tail)
     if draft.event_tail:
         batch.event += (_EVENT, place, at.column, draft.event_tail)
+    batch.moves += draft.moves
     item = _ITEM + place
     for tail in draft.item_tails:
         batch.item_entry += (item, tail)
@@ -354,6 +365,40 @@ def _copy(connection: psycopg.Connection, batch: _Batch) -> None:
             if parts:
                 with cursor.copy(rows.COPY[table]) as copy:
                     copy.write(rows.HEADER + b"".join(parts) + rows.TRAILER)
+
+
+def _balance(connection: psycopg.Connection, moves: list[Move], requests: dict[int, Request]) -> None:
+    """Add what moved to each holding, in the order of their keys, so that rivals wait instead of deadlocking."""
+    total = sorted(added({}, moves).items())
+    if not total:
+        return
+    limited = any(request.within_stock for request in requests.values())
+    left = connection.execute(
+        "INSERT INTO balance AS b (item, holder, uom, goods, quantity)"
+        " SELECT item, holder, uom, goods, quantity::numeric FROM"
+        " unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[]) AS v(item, holder, uom, goods, quantity)"
+        " ORDER BY 1, 2, 3 ON CONFLICT (item, holder, uom) DO UPDATE SET quantity = b.quantity + EXCLUDED.quantity"
+        + (" RETURNING item, holder, uom, quantity" if limited else ""),
+        [
+            [holding.item for holding, _ in total], [holding.holder for holding, _ in total],
+            [holding.uom for holding, _ in total], [goods_of(holding.item) for holding, _ in total],
+            [f"{quantity:f}" for _, quantity in total],
+        ],
+    )  # fmt: skip
+    if limited:
+        _require_stock({Holding(*row[:3]): row[3] for row in left if row[3] < 0}, requests)
+
+
+def _require_stock(short: dict[Holding, Decimal], requests: dict[int, Request]) -> None:
+    """Whoever asked not to take more than is left, and did, has lost."""
+    lost: dict[int, LedgerError] = {}
+    for index, request in requests.items():
+        if request.within_stock:
+            taken = {move.holding for draft in request.drafts for move in draft.moves if move.quantity < 0}
+            for holding in taken & short.keys():
+                lost[index] = NotEnough(holding.item, holding.holder, -short[holding], holding.uom)
+    if lost:
+        raise _Lost(lost)
 
 
 def _move(connection: psycopg.Connection, heads: dict[int, _Head]) -> None:

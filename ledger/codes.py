@@ -252,7 +252,9 @@ def parse_goods_code(code: str) -> GoodsCode:
 
 
 TRACE_URN, DRUG_URN, NODE_URN = "urn:suyuan:trace:", "urn:suyuan:drug:", "urn:suyuan:node:"
-"""National codes are no URIs, and EPCIS wants URIs: these name them in events."""
+PARTY_URN, LOT_URN = "urn:suyuan:party:", "urn:suyuan:lot:"
+"""National codes are no URIs, and EPCIS wants URIs: these name them in events. As a read point a party is its place at
+its node; a lot is its goods code and 20 digits of batch."""
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:\S+")
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import orjson
 
 from ledger import rows
+from ledger.balances import Move, moves_of
 from ledger.codes import CITY, node_text
 from ledger.disclosure import Json, split
 from ledger.documents import CapturedEvent, write_json
@@ -55,6 +56,7 @@ class Draft(NamedTuple):
     event_tail: bytes = b""
     item_tails: tuple[bytes, ...] = ()
     version_tail: bytes = b""
+    moves: tuple[Move, ...] = ()
 
 
 def draft(node: int, kind: Kind, body: Json, random: RandomBytes, sealed: Json | None = None) -> Draft:
@@ -135,7 +137,7 @@ def draft_event(node: int, captured: CapturedEvent, random: RandomBytes, secret:
     event_id, digest = event_id_of(opened), hashlib.sha256(data).digest()
     return Draft(
         node, Kind.EVENT, *_parts(Kind.EVENT, data, sealed, random(2 * SALT_BYTES)), event_id, digest,
-        _id_tail(event_id, digest), event_tail, item_tails,
+        _id_tail(event_id, digest), event_tail, item_tails, moves=tuple(moves_of(opened, node)),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@
     |   `-- UnacceptableRecord    a record of the registry, its register
     |-- UnreadableCode      a code is not what it claims to be; says which character and why
     |-- Conflict            this id, key or version is already recorded with other content
+    |-- NotEnough           more of a lot was to be taken than is left
     |-- NotRecorded         nothing answers to that name
     |-- NotSignedIn         no credential, or one that is unknown, expired or revoked
     |-- NotAllowed          the credential's role or nodes do not cover this
@@ -21,6 +22,7 @@ what to do. What HTTP status and exit code they become is decided in `api/proble
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 
 class LedgerError(Exception):
@@ -70,6 +72,14 @@ class UnreadableCode(LedgerError, ValueError):
 
 class Conflict(LedgerError):
     """Recorded already with other content, or changed by somebody else in between."""
+
+
+class NotEnough(LedgerError):
+    """`missing` more of `item` was to be taken from `holder` than is left there."""
+
+    def __init__(self, item: str, holder: str, missing: Decimal, uom: str) -> None:
+        self.item, self.holder, self.missing, self.uom = item, holder, missing, uom
+        super().__init__(f"{missing.normalize():f} {uom} more of {item} than {holder} has left: look at its balance")
 
 
 class NotRecorded(LedgerError):

@@ -4,9 +4,9 @@ The first column of every large table's key spreads it over a distributed Postgr
 No foreign key crosses two of them, and no question joins two that are spread differently.
 
 Ledger tables are append-only twice over: the application's role has no right to change them, and a trigger refuses
-everybody else. `head`, `edge` and `log_cursor` hold present positions, the tables of `REGISTRY` present state; all of
-them can be computed again from the entries, and `suyuan audit` does. Private values are not in the entries: these hold
-their digests.
+everybody else. `head`, `edge`, `log_cursor` and `balance` hold present positions, the tables of `REGISTRY` present
+state; all of them can be computed again from the entries, and `suyuan audit` does. Private values are not in the
+entries: these hold their digests.
 """
 
 from sqlalchemy import (
@@ -188,6 +188,18 @@ credential = Table(
     comment="credentials, present state; the secret itself is nowhere",
 )
 
+balance = Table(
+    "balance",
+    metadata,
+    Column("item", Text, primary_key=True),
+    Column("holder", Text, primary_key=True, comment="a node (9 digits), or an operator's place at it (13)"),
+    Column("uom", Text, primary_key=True, comment="unit of measure; empty for a count"),
+    Column("goods", Text, nullable=False, comment="what the lot is a lot of, as far as its code says"),
+    Column("quantity", Numeric, nullable=False),
+    Index("balance_by_holder", "holder", "goods"),  # which lots of this good does this stall have?
+    comment="how much of each lot is where",
+)
+
 region = Table(
     "region",
     metadata,
@@ -322,7 +334,7 @@ capture_job = Table(
 
 APPEND_ONLY = (entry, event, event_id, item_entry, log_range, tile, checkpoint)
 """Inserted by the application, never changed by it; `entry` alone can lose its sealed part, by another role."""
-POSITIONS = (head, edge, log_cursor)
+POSITIONS = (head, edge, log_cursor, balance)
 REGISTRY = (node, credential, region, goods, goods_yield, product, party, licence)
 """Rows with a version, changed only together with an entry that holds their new state."""
 VERSIONS = registry_version

@@ -12,10 +12,11 @@ import pytest
 from api.ledger import Ledger, now
 from ledger import append as append_module
 from ledger.append import Change, Request, append
+from ledger.balances import moves_of
 from ledger.capture import ErrorBehaviour, requests_of
 from ledger.codes import CITY, IMPORT, TraceScheme
-from ledger.documents import read_document, write_json
-from ledger.drafts import draft
+from ledger.documents import read_document, read_json, write_json
+from ledger.drafts import Draft, draft
 from ledger.entries import GENESIS, Kind, decode, hash_of
 from ledger.errors import Busy, Conflict, LedgerError
 from ledger.nodes import OPERATOR, add_node, get_node, places_of
@@ -41,6 +42,11 @@ def request_of(
     with ledger.database.read() as connection:
         places = places_of(connection, OPERATOR)
     return requests_of(read_document(write_json(document(moved, now()))), OPERATOR, places, behaviour, ledger.secret)
+
+
+def at_node(one: Draft, node: int) -> Draft:
+    """The draft as if it had been made for another node's chain."""
+    return one._replace(node=node, moves=tuple(moves_of(read_json(one.body)["event"], node)))
 
 
 def rows(ledger: Ledger, table: str) -> int:
@@ -178,7 +184,7 @@ def test_rivals_on_many_chains_with_the_same_ids(ledger: Ledger) -> None:
     outcomes: list[object] = []
 
     def write(number: int) -> None:
-        drafts = [one._replace(node=codes[number % 4]) for one in request.drafts]
+        drafts = [at_node(one, codes[number % 4]) for one in request.drafts]
         ordered = drafts if number % 2 else drafts[::-1]
         with ledger.database.connect() as connection:
             for part in (ordered[:20], ordered[20:]):
@@ -202,7 +208,7 @@ def test_forty_writers_on_five_nodes(ledger: Ledger) -> None:
     acknowledged: list[tuple[int, int, bytes]] = []
 
     def write(number: int) -> None:
-        moved = [Request([d._replace(node=codes[number % 5]) for d in r.drafts], "operator") for r in requests[number]]
+        moved = [Request([at_node(d, codes[number % 5]) for d in r.drafts], "operator") for r in requests[number]]
         for outcome in ledger.lanes.record(moved):
             assert isinstance(outcome, list)
             acknowledged.extend((place.node, place.seq, place.hash) for place in outcome)

@@ -98,6 +98,8 @@ def furnish(ledger: Ledger) -> Ledger:
     return ledger
 
 
+NOT_NOTHING = {"balance": " WHERE quantity <> 0"}
+"""A row that says that nothing is left says the same as no row."""
 FILED = {
     "regions": [
         {"region": "330212", "name": "樟木区"},
@@ -174,7 +176,7 @@ class Tampering:
         }.get(table, KEYS[table][0])  # fmt: skip
         with self.connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
             return cursor.execute(
-                f"SELECT DISTINCT ON ({kind}) * FROM {table} ORDER BY {kind}, {', '.join(KEYS[table])} DESC"
+                f"SELECT DISTINCT ON ({kind}) * FROM {table}{NOT_NOTHING.get(table, '')} ORDER BY {kind}, {', '.join(KEYS[table])} DESC"
             ).fetchall()
 
     def where(self, table: str, row: dict[str, Any]) -> sql.Composed:
@@ -217,6 +219,7 @@ def named(report: Report, table: str, row: dict[str, Any]) -> bool:
         "head": lambda: [f"chain {code}"],
         "log_cursor": lambda: [f"log_cursor {code}"],
         "registry_version": lambda: [f"registry_version {row['subject']} {row['version']}", f"{row['subject']} of "],
+        "balance": lambda: [f"balance {row['item']} {row['holder']}"],
         "registry_search": lambda: [f"registry_search {row['subject']}"],
         **{one.name: lambda: [f"{table} {' '.join(str(row[key]) for key in KEYS[table])}"] for one in REGISTRY},
     }.get(table, lambda: [f" of {code}/{row['seq']}"])()

@@ -803,9 +803,29 @@ def peak(days: int, events_a_day: int) -> tuple[int, int]:
 def test_memory_is_bounded_by_what_is_under_way() -> None:
     """Eight days take at most half as much memory again as one day of as many events a day."""
     peak(1, 500)  # what is imported and cached once is nobody's
-    (one_day, few), (eight_days, many) = peak(1, 5_000), peak(8, 5_000)
-    assert few >= 5_000 and many >= 40_000
+    (one_day, few), (eight_days, many) = peak(1, 10_000), peak(8, 10_000)
+    assert few >= 10_000 and many >= 80_000
     assert eight_days <= 1.5 * one_day
+
+
+def held_each_midnight(days: int) -> list[int]:
+    """The bytes held when each day begins, in a city of few events and many days."""
+    city = City(59, DAY, events=700 * days, days=days, plant_every=0)
+    sizes: dict[str, int] = {}
+    tracemalloc.start()
+    try:
+        for event in city.events():
+            if event["eventTime"][:10] not in sizes:
+                sizes[event["eventTime"][:10]] = tracemalloc.get_traced_memory()[0]
+        return list(sizes.values())
+    finally:
+        tracemalloc.stop()
+
+
+def test_nothing_is_kept_of_days_that_are_over() -> None:
+    """No counter grows with the days. Of ten midnights the least counts; caches of one size are full by the 20th."""
+    sizes = held_each_midnight(120)
+    assert min(sizes[110:120]) <= 1.15 * min(sizes[20:30])
 
 
 def test_events_are_spread_evenly_over_the_days(cities: Cities) -> None:

@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 import psycopg
 
 from ledger.append import subject_of
+from ledger.audit.balances import BalanceCheck
 from ledger.audit.registry import RegistryCheck, registry_key
 from ledger.audit.report import UNREADABLE, Progress, Report, count, stream
+from ledger.balances import Move, moves_of
 from ledger.codes import CITY, node_text
 from ledger.drafts import EventId, erasure_name, id_key, identity
 from ledger.entries import Entry, Kind, decode
@@ -25,6 +27,7 @@ class _Rows(NamedTuple):
     items: dict[tuple[str, int, int, int], tuple[int, Any]]
     identity: tuple[EventId, bytes] | None
     version: tuple[str, int] | None = None
+    moves: tuple[Move, ...] = ()
 
 
 def _rows_of(entry: Entry) -> _Rows:
@@ -50,7 +53,7 @@ def _rows_of(entry: Entry) -> _Rows:
         entry.record_time, c.type, int(c.action), c.event_time, c.business_step, c.disposition, c.read_point,
         c.business_location,
     )  # fmt: skip
-    return _Rows(row, items, found)
+    return _Rows(row, items, found, moves=tuple(moves_of(event, entry.node)))
 
 
 class Derived:
@@ -63,11 +66,13 @@ class Derived:
         """Sizes of checkpoints that ticks name, and one of these entries."""
         self._damaged: set[_Place] = set()
         """Entries named already, from whose bytes nothing can be derived."""
+        self._balances = BalanceCheck(connection, report)
         self._registry = RegistryCheck(connection, report, vault, self._damaged)
 
     def add_damaged(self, node: int, seq: int, kind: int) -> None:
         """An entry that is named already: what depends on its bytes is not named again."""
         self._damaged.add((node, seq))
+        self._balances.damaged |= kind == Kind.EVENT
         self._registry.lost_changes += (node, kind) == (CITY, Kind.CHANGE)
 
     def erased_by_damaged(self, node: int, seq: int) -> bool:
@@ -98,6 +103,7 @@ class Derived:
             if rows.event is not None:
                 events[place] = rows.event
             items |= rows.items
+            self._balances.add(rows.moves)
             if rows.identity is not None:
                 ids[rows.identity[0]] = (*place, rows.identity[1])
         self._check_events(events)
@@ -158,6 +164,7 @@ class Derived:
             there = count(self._connection, table)
             if there > expected:
                 self._find_extra(table, there, progress)
+        self._balances.finish()
         self._registry.finish()
 
     def _find_extra(self, table: str, total: int, progress: Progress) -> None:

@@ -123,7 +123,7 @@ PRODUCT = Register(
         Field("gtin", "GTIN", "GTIN of the same pack, where its code is a drug's 7 digits", f.GTIN, "06901234500301",
               find=Find.EXACT),
         Field("national_code", "本位码", "14 digits beginning with 869", f.code(parse_national_drug_code),
-              "86900000000005", find=Find.EXACT, option="national-code"),
+              "86900000000003", find=Find.EXACT, option="national-code"),
         Field("approval", "批准文号", "approval number", f.text(50), "国药准字H00000001", find=Find.EXACT),
         Field("dosage_form", "剂型", "dosage form", f.text(50), "胶囊剂", option="dosage-form"),
         Field("specification", "规格", "strength and pack size", f.text(100), "0.25g×24粒"),
