@@ -9,7 +9,8 @@ Pure but for `decode_folder`, which reads files.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from datetime import date
 from io import BytesIO
 from pathlib import Path
@@ -194,10 +195,42 @@ def _paper(picture: Image.Image) -> int:
 
 
 def _turned_back(seen: Seen, degrees: int, turned: Corner, size: Corner, factor: float) -> Seen:
-    """Where in the unturned picture the corners are."""
-    raise NotImplementedError
+    """Where in the unturned picture the corners are; `degrees` are counter-clockwise about the middle."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+
+    def back(corner: Corner) -> Corner:
+        x, y = corner[0] - turned[0] / 2, corner[1] - turned[1] / 2
+        return round((cos * x - sin * y + size[0] / 2) / factor), round((sin * x + cos * y + size[1] / 2) / factor)
+
+    a, b, c, d = map(back, seen.corners)
+    return replace(seen, corners=(a, b, c, d))
 
 
 def _read(picture: Image.Image, scale: float = 1.0) -> list[Seen]:
-    """What zxing-cpp reads, linear symbols only if two ways of looking agree."""
-    raise NotImplementedError
+    """What zxing-cpp reads; linear symbols only if other looks agree. Corners are divided by `scale`."""
+    found = _seen(picture, (*_LINEAR, *_MATRIX))
+    linear = [seen for seen in found if seen.format in _LINEAR_NAMES]
+    if linear:
+        sure = _confirmed(picture, linear)
+        found = [seen for seen in found if seen.format not in _LINEAR_NAMES] + sure
+    return found if scale == 1.0 else [_scaled_back(seen, scale) for seen in found]
+
+
+def _scaled_back(seen: Seen, scale: float) -> Seen:
+    a, b, c, d = ((round(x / scale), round(y / scale)) for x, y in seen.corners)
+    return replace(seen, corners=(a, b, c, d))
+
+
+def _seen(picture: Image.Image, formats: tuple[zxingcpp.BarcodeFormat, ...]) -> list[Seen]:
+    barcodes = zxingcpp.read_barcodes(picture, formats=formats, text_mode=zxingcpp.TextMode.Plain)
+    return [
+        Seen(
+            one.bytes,
+            one.text,
+            one.symbology_identifier,
+            str(one.format),
+            tuple((point.x, point.y) for point in (at.top_left, at.top_right, at.bottom_right, at.bottom_left)),
+        )
+        for one in barcodes
+        if (at := one.position) and one.valid
+    ]

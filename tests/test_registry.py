@@ -369,21 +369,20 @@ def test_all_versions_are_kept_with_who_and_why(market: Ledger) -> None:
     assert found[0].at <= found[1].at <= found[2].at and found[-1].record == party(market)
 
 
-@pytest.mark.parametrize("register", REGISTERS, ids=lambda register: register.name)
-def test_the_last_version_is_what_stands(market: Ledger, register: Register) -> None:
+def test_the_last_version_is_what_stands(market: Ledger) -> None:
     """The entry and the row say the same, dates and numbers too; otherwise a change would turn up that nobody made."""
-    if register not in (PARTY, LICENCE, NODE):
-        filed(market, GOODS, [{"goods": code, "name": "x", "kind": "meat", "unit": "KGM", "storage_min_c": "-18.50",
-                               "shelf_life_h": "72"} for code in ("pig", "21113011")])  # fmt: skip
-        filed(market, YIELD, [{"source": "pig", "goods": "21113011", "least": "70.10", "most": "100"}])
-        filed(market, PRODUCT, [{"product": "8123456", "name": "x", "kind": "drug", "units_per_pack": "24"}])
-        filed(market, REGION, [{"region": "330203", "name": "x", "since": "2016-01-01"}])
+    filed(market, GOODS, [{"goods": code, "name": "x", "kind": "meat", "unit": "KGM", "storage_min_c": "-18.50",
+                           "shelf_life_h": "72"} for code in ("pig", "21113011")])  # fmt: skip
+    filed(market, YIELD, [{"source": "pig", "goods": "21113011", "least": "70.10", "most": "100"}])
+    filed(market, PRODUCT, [{"product": "8123456", "name": "x", "kind": "drug", "units_per_pack": "24"}])
+    filed(market, REGION, [{"region": "330203", "name": "x", "since": "2016-01-01"}])
     with market.database.read() as connection:
-        found = listing(connection, market.vault, register, Wanted(), None, 10)
-        assert found
-        for one in found:
-            last = versions(connection, market.vault, register, one.key)[-1].record
-            assert last.values == one.values and last.row == one.row
+        for register in REGISTERS:
+            found = listing(connection, market.vault, register, Wanted(), None, 10)
+            assert found, register.name
+            for one in found:
+                last = versions(connection, market.vault, register, one.key)[-1].record
+                assert last.values == one.values and last.row == one.row
 
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -507,8 +506,9 @@ def test_open_registers_are_found_by_every_field(market: Ledger) -> None:
     product = {field.name: field.example for field in PRODUCT.fields} | {"goods": None, "holder": f"{A}0001"}
     filed(market, PRODUCT, [product])
     found = {
-        (REGION, "name", "樟"): ("330203",), (REGION, "region", "330203"): ("330203",), (NODE, "name", "农贸"): (str(B),),
-        (NODE, "node", str(B)): (str(B),), (GOODS, "goods", "PIG"): ("pig",), (GOODS, "name", "生"): ("pig",),
+        (REGION, "name", "樟"): ("330203",), (REGION, "region", "330203"): ("330203",),
+        (NODE, "name", "农贸"): (str(B),), (NODE, "node", str(B)): (str(B),),
+        (GOODS, "goods", "PIG"): ("pig",), (GOODS, "name", "生"): ("pig",),
         (GOODS, "english", "live p"): ("pig",), (GOODS, "any", "pork"): ("21113011",),
         (YIELD, "source", "pig"): ("pig", "21113011"), (YIELD, "any", "21113011"): ("pig", "21113011"),
         **{(PRODUCT, field.name, str(product[field.name])): ("8123456",) for field in PRODUCT.fields
@@ -517,20 +517,21 @@ def test_open_registers_are_found_by_every_field(market: Ledger) -> None:
     for (register, name, text), key in found.items():
         assert sought(market, {name: text}, register) == [key], (register.name, name, text)
     for register, name, text in (
-        (GOODS, "goods", "2111301"), (GOODS, "name", "牛"), (NODE, "node", "33020300"), (PRODUCT, "gtin", "690123450030"),
+        (GOODS, "goods", "2111301"), (GOODS, "name", "牛"), (NODE, "node", "33021200"),
+        (PRODUCT, "gtin", "690123450030"),
         (GOODS, "any", "%"), (GOODS, "english", "L_ve"), (REGION, "region", "0"),
     ):  # fmt: skip
         assert sought(market, {name: text}, register) == [], (register.name, name, text)
 
 
-@pytest.mark.parametrize("asked", ["purée", "PURÉE", "pur ée", "crème  fraîche", "CRÈME", "猪肉", "猪 肉", "e,c"])
-def test_all_registers_are_searched_alike(market: Ledger, asked: str) -> None:
+def test_all_registers_are_searched_alike(market: Ledger) -> None:
     """Without case and spaces, whether a register has personal data or not."""
     text = "PURÉE, crème fraîche 猪 肉"
     filed(market, GOODS, [{"goods": "pig", "name": text, "kind": "meat", "unit": "KGM"}])
     changed(market, {"legal_name": text})
-    assert sought(market, {"legal_name": asked}) == [(f"{A}0001",)]
-    assert sought(market, {"name": asked}, GOODS) == [("pig",)]
+    every = ["purée", "PURÉE", "crème fraîche", "CRÈME", "crème  fraîche", "pur ée", "猪肉", "猪 肉"]
+    assert [asked for asked in every if sought(market, {"legal_name": asked}) != [(f"{A}0001",)]] == []
+    assert [asked for asked in every if sought(market, {"name": asked}, GOODS) != [("pig",)]] == []
 
 
 # --- listing --------------------------------------------------------------------------------------
@@ -572,17 +573,17 @@ def test_listing_nodes(market: Ledger) -> None:
     assert listed(market, NODE, node=str(B)) == [str(B)] and listed(market, NODE, trace_scheme="A") == [str(A), str(B)]
 
 
-@pytest.mark.parametrize(("register", "status"), [(NODE, "opened"), (PARTY, "gone"), (LICENCE, "left off")])
-def test_a_status_that_there_is_not_is_refused(market: Ledger, register: Register, status: str) -> None:
+def test_a_status_that_there_is_not_is_refused(market: Ledger) -> None:
     """`--status opened` must not list the nodes that are closed, nor a slip of the pen nobody."""
-    with pytest.raises(LedgerError):
-        listed(market, register, status=status)
+    for register, status in ((NODE, "opened"), (PARTY, "gone"), (LICENCE, "")):
+        with pytest.raises(LedgerError):
+            listed(market, register, status=status)
 
 
 def test_listing_by_region_with_its_predecessors_and_nodes_that_moved(market: Ledger) -> None:
-    """330203 became 330204, which became 330213; B moved to 330299 before; 330205 became 330213, too."""
+    """330212 became 330204, which became 330213; B moved to 330299 before; 330205 became 330213, too."""
     filed(market, REGION, [
-        {"region": "330203", "name": "a", "successor": "330204", "until": "2010-01-01"},
+        {"region": "330212", "name": "a", "successor": "330204", "until": "2010-01-01"},
         {"region": "330204", "name": "b", "successor": "330213", "until": "2020-01-01"},
         {"region": "330205", "name": "c", "successor": "330213", "until": "2020-01-01"},
         {"region": "330213", "name": "d"},
@@ -594,7 +595,7 @@ def test_listing_by_region_with_its_predecessors_and_nodes_that_moved(market: Le
     assert moved is not None
     market.record(moved)
     nodes = {
-        "330213": [str(A), "330205001", "330213001"], "330204": [str(A)], "330203": [str(A)], "330299": [str(B)],
+        "330213": [str(A), "330205001", "330213001"], "330204": [str(A)], "330212": [str(A)], "330299": [str(B)],
         "110101": ["110101001"], "330298": [],
     }  # fmt: skip
     for region, found in nodes.items():
@@ -606,8 +607,8 @@ def test_listing_by_region_with_its_predecessors_and_nodes_that_moved(market: Le
         ]
     assert listed(market, PARTY, region="330299") == [f"{B}0001", f"{B}0002"]
     with market.database.read() as connection:
-        path = [one.key for one in region_path(connection, market.vault, 330203)]
-        assert path == [("330203",), ("330204",), ("330213",)]
+        path = [one.key for one in region_path(connection, market.vault, 330212)]
+        assert path == [("330212",), ("330204",), ("330213",)]
         assert [one.key for one in region_path(connection, market.vault, 330213)] == [("330213",)]
         with pytest.raises(NotRecorded):
             region_path(connection, market.vault, 330299)
@@ -616,13 +617,13 @@ def test_listing_by_region_with_its_predecessors_and_nodes_that_moved(market: Le
 def test_regions_that_succeed_each_other_come_to_an_end(market: Ledger) -> None:
     """Somebody files a circle by mistake: neither path nor list may go round for ever."""
     filed(market, REGION, [
-        {"region": "330203", "name": "a", "successor": "330204", "until": "2010-01-01"},
-        {"region": "330204", "name": "b", "successor": "330203", "until": "2020-01-01"},
+        {"region": "330212", "name": "a", "successor": "330204", "until": "2010-01-01"},
+        {"region": "330204", "name": "b", "successor": "330212", "until": "2020-01-01"},
         {"region": "330205", "name": "c", "successor": "330298", "until": "2020-01-01"},
     ])  # fmt: skip
     assert listed(market, NODE, region="330204") == [str(A), str(B)]
     with market.database.read() as connection:
-        assert len(region_path(connection, market.vault, 330203)) == 2
+        assert len(region_path(connection, market.vault, 330212)) == 2
         assert [one.key for one in region_path(connection, market.vault, 330205)] == [("330205",)]
 
 
@@ -631,7 +632,9 @@ def test_pages_hold_everything_once(market: Ledger, monkeypatch: pytest.MonkeyPa
     for register in (PARTY, LICENCE, NODE):
         found = [one.key for page in pages(market.database, market.vault, register, Wanted()) for one in page]
         assert len(found) == len(set(found)) == {PARTY: 3, LICENCE: 3, NODE: 4}[register]
-        assert [" ".join(key) for key in found] == listed(market, register)
+        with market.database.read() as connection:
+            known = records(connection, market.vault, register, found)
+        assert sorted(known, key=lambda key: (len(key[0]), key)) == found
     assert [len(page) for page in pages(market.database, market.vault, PARTY, Wanted())] == [2, 1]
 
 

@@ -3,18 +3,34 @@
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 import sqlalchemy
+from alembic import command
 from psycopg.errors import CheckViolation, InsufficientPrivilege, RaiseException
+from psycopg.types.json import Jsonb
 
+from api.ledger import now
+from ledger.append import append
+from ledger.audit import audit
 from ledger.database import Database
+from ledger.documents import write_json
 from ledger.embedded import APPLICATION, DATABASE, OWNER, SUPERUSER, Cluster, _binaries
+from ledger.entries import GENESIS, Kind, encode, hash_of, time_text
 from ledger.errors import Misconfigured
-from ledger.rights import ERASER, is_current, migrate, require_current
+from ledger.nodes import OPERATOR
+from ledger.registers import NODE
+from ledger.registrar import Registrar
+from ledger.registry import record, versions
+from ledger.rights import ERASER, _alembic, is_current, migrate, require_current
 from ledger.tables import APPEND_ONLY, POSITIONS, REGISTRY, SEARCH, VERSIONS, capture_job, metadata
+from ledger.vault import Vault
 from tests.conftest import Own
+from tests.test_vault import key_folder
 
 CHANGING = (*POSITIONS, *REGISTRY, SEARCH)
 NAMES = [table.name for table in metadata.sorted_tables]
@@ -342,3 +358,122 @@ def test_an_owner_that_may_not_have_the_eraser_is_told_what_to_run(empty: Databa
             connection.execute(f"ALTER ROLE {OWNER} RESET role")
             connection.execute(f"REASSIGN OWNED BY second_owner TO {OWNER}; DROP OWNED BY second_owner")
             connection.execute("DROP ROLE second_owner")
+
+
+# --- a database of the release before the registry ------------------------------------------------
+
+STALL = {"node": 330212001, "name": "市场", "trace_scheme": "A", "locations": ["urn:example:a"], "open": True}
+CREDENTIAL = {
+    "credential": "abcdefghij", "role": "terminal", "label": "scale", "key_hash": "0" * 64, "home_node": 330212001,
+    "nodes": [330212001], "expires_at": "2027-01-01T00:00:00.000000Z", "revoked_at": None,
+}  # fmt: skip
+THEN = datetime(2026, 6, 1, 12, tzinfo=UTC)
+CHANGES: list[tuple[str, dict[str, Any]]] = [
+    ("node", {**STALL, "node": 0, "name": "city", "trace_scheme": "B", "locations": [], "version": 1}),
+    ("node", {**STALL, "node": 1, "name": "files", "trace_scheme": "B", "locations": [], "version": 1}),
+    ("node", {**STALL, "version": 1}),
+    ("node", {**STALL, "version": 2, "name": "新市场"}),
+    ("credential", {**CREDENTIAL, "version": 1}),
+    ("credential", {**CREDENTIAL, "version": 2, "revoked_at": "2026-06-02T00:00:00.000000Z"}),
+]
+"""Rows as 0001 had them: nodes without kind, region and digest."""
+
+
+def at_0001(database: Database) -> None:
+    with database.as_owner() as connection:
+        engine = sqlalchemy.create_engine(
+            "postgresql+psycopg://", creator=lambda: connection, poolclass=sqlalchemy.StaticPool
+        )
+        config = _alembic()
+        with engine.begin() as bound:
+            config.attributes["connection"] = bound
+            command.upgrade(config, "0001")
+
+
+def add_entry(connection: psycopg.Connection, seq: int, before: bytes, kind: Kind, body: bytes) -> bytes:
+    at = THEN + timedelta(seconds=seq)
+    data = encode(0, seq, before, time_text(at), "operator", kind.name.lower(), bytes(16), body, None)
+    connection.execute(
+        "INSERT INTO entry VALUES (0, %s, %s, %s, %s, %s, NULL, NULL)", [seq, kind, at, hash_of(data), data]
+    )
+    return hash_of(data)
+
+
+@pytest.fixture
+def old(empty: Database) -> Database:
+    """A ledger of the release before: two nodes of its own, a market that was renamed, a credential that ended."""
+    at_0001(empty)
+    with empty.as_owner() as connection:
+        hash_, seq = GENESIS, 0
+        for seq, (table, row) in enumerate(CHANGES, 1):
+            hash_ = add_entry(connection, seq, hash_, Kind.CHANGE, write_json({"change": {"table": table, "row": row}}))
+            connection.execute(f"DELETE FROM {table} WHERE {table}.{table} = %s", [row[table]])
+            connection.execute(
+                f"INSERT INTO {table} SELECT * FROM jsonb_populate_record(NULL::{table}, %s)", [Jsonb(row)]
+            )
+        decision = write_json({"decision": {"change": {"table": "node", "row": {"node": 9, "version": 1}}}})
+        hash_ = add_entry(connection, seq + 1, hash_, Kind.DECISION, decision)
+        connection.execute("INSERT INTO head VALUES (0, %s, %s)", [seq + 1, hash_])
+    return empty
+
+
+def test_a_ledger_of_the_release_before_is_brought_up(old: Database, tmp_path: Path) -> None:
+    """Its changes get their versions, and the audit finds nothing: neither missing nor made up."""
+    with pytest.raises(Misconfigured, match="run: suyuan migrate"):
+        require_current(old)
+    migrate(old)
+    require_current(old)
+    with old.connect() as connection:
+        found = connection.execute("SELECT * FROM registry_version ORDER BY seq").fetchall()
+    subjects = ["node 0", "node 1", *["node 330212001"] * 2, *["credential abcdefghij"] * 2]
+    assert [row[:4] for row in found] == [
+        (subject, version, 0, seq)
+        for seq, (subject, version) in enumerate(zip(subjects, [1, 1, 1, 2, 1, 2], strict=True), 1)
+    ]
+    assert [row[4:] for row in found] == [(THEN + timedelta(seconds=seq), None) for seq in range(1, 7)]
+    vault = Vault(key_folder(tmp_path))
+    for opened in (None, vault):
+        report = audit(old, [], None, vault=opened)
+        assert report.clean and report.entries == 7, [*map(str, report.disagreements)]
+    with old.read() as connection:
+        known = versions(connection, vault, NODE, ("330212001",))
+        present = record(connection, vault, NODE, ("330212001",))
+    assert [one.record.values["name"] for one in known] == ["市场", "新市场"]
+    assert known[-1].record.values == present.values and present.values["kind"] is None
+    assert known[-1].record.row == present.row
+
+
+def test_after_it_the_ledger_goes_on(old: Database, tmp_path: Path) -> None:
+    """The next version of an old row follows its last."""
+    migrate(old)
+    vault = Vault(key_folder(tmp_path))
+    with old.read() as connection:
+        present = record(connection, vault, NODE, ("330212001",))
+    request = Registrar(vault, bytes(32), OPERATOR, now().date()).change(present, {"kind": "market", "region": 330213})
+    assert request is not None
+    with old.connect() as connection:
+        (outcome,) = append(connection, [request], now)
+    assert isinstance(outcome, list) and outcome[0].seq == 8
+    report = audit(old, [], None, vault=vault)
+    assert report.clean, [*map(str, report.disagreements)]
+
+
+def test_what_it_made_up_would_be_found(old: Database) -> None:
+    """Were a version left out or another time put down, the audit would say so."""
+    migrate(old)
+    with psycopg.connect(old.url.replace(APPLICATION, SUPERUSER), autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("DELETE FROM registry_version WHERE subject = 'node 1'")
+        connection.execute("UPDATE registry_version SET record_time = now() WHERE subject = 'node 0'")
+    named = [one.where for one in audit(old, [], None).disagreements]
+    assert named == ["registry_version node 0 1", "registry_version node 1 1"]
+
+
+def test_a_change_that_cannot_be_read_leaves_the_ledger_as_it_was(old: Database) -> None:
+    """Half a migration would be no release's schema."""
+    with old.as_owner() as connection:
+        add_entry(connection, 8, GENESIS, Kind.CHANGE, b"no JSON")
+    before = schema(old.owner_url)
+    with pytest.raises((psycopg.Error, sqlalchemy.exc.DBAPIError)):
+        migrate(old)
+    assert schema(old.owner_url) == before and not is_current(old)

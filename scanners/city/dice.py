@@ -55,7 +55,6 @@ class Dice:
         return f"urn:uuid:{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-@lru_cache(1 << 12)
 def hundredths(count: int) -> Decimal:
     """So many hundredths, without zeros at the end: 10 g of a kilogram, 分 of a yuan.
 
@@ -72,7 +71,7 @@ class Calendar:
 
     def __init__(self, first: date) -> None:
         self.first = first
-        self._minute = lru_cache(1 << 11)(self._minute_text)
+        self._minute = lru_cache(1 << 8)(self._minute_text)
 
     def time(self, at: int) -> str:
         """RFC 3339 with milliseconds and +08:00."""
