@@ -86,7 +86,7 @@ def load_city(ledger: Ledger, folder: Path, report: Report) -> tuple[Filed, Capt
     filed, captured, name = Filed(), Captured(), folder / "events.jsonl"
     for path, part in file_tables(ledger, folder, report):
         filed.add(part)
-        captured.refusals += [f"{path.name}, {refusal}" for refusal in part.refused]
+        captured.refusals += [f"{path.name}, {refusal}" for refusal in part.refusals]
     with name.open("rb") as file:
         total = sum(line.count(b'"eventID"') for line in file)
     for some in capture_file(ledger, str(name), ErrorBehaviour.ROLLBACK):

@@ -13,7 +13,7 @@ from functools import cached_property
 from ledger.access import Actor
 from ledger.append import Request
 from ledger.database import Database, open_database
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, UnreadableCode
 from ledger.keys import KeyFolder
 from ledger.lanes import Lanes
 from ledger.nodes import first_nodes
@@ -57,7 +57,10 @@ class Ledger:
 
     def end_of(self, day: date) -> datetime:
         """The moment at which a day of the city ends."""
-        return datetime.combine(day + timedelta(days=1), time(), self.settings.zone)
+        try:
+            return datetime.combine(day + timedelta(days=1), time(), self.settings.zone).astimezone(UTC)
+        except OverflowError:
+            raise UnreadableCode("day", f"{day}", "the calendar ends before it does") from None
 
     def registrar(self, actor: Actor) -> Registrar:
         """Who keeps records now, with all that it takes."""

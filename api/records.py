@@ -1,13 +1,14 @@
 """The registers on the command line: `suyuan party …`, `suyuan licence …`, one group for each, made from its table."""
 
 import inspect
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 from rich.table import Table
@@ -21,10 +22,12 @@ from ledger.documents import write_json
 from ledger.entries import time_text
 from ledger.erase import erase_party
 from ledger.errors import UnreadableCode
-from ledger.filing import Filed, file_lines, file_one, require_references
+from ledger.filing import REFUSALS_KEPT, Filed, file_lines, file_one, require_references
 from ledger.nodes import OPERATOR
-from ledger.registers import PARTY, REGION, Field, Register
+from ledger.registers import LICENCE, NODE, PARTY, REGION, Field, Register
 from ledger.registers.fields import day_of, parse_region
+from ledger.registers.parties import Status
+from ledger.registers.places import Openness
 from ledger.registrar import Registrar
 from ledger.registry import (
     PAGE_MAX,
@@ -43,7 +46,6 @@ from ledger.registry import (
 )
 from ledger.settings import Settings
 
-REFUSALS_SHOWN = 1_000
 Reveal = Annotated[
     Purpose | None, typer.Option(help="show personal data, for this purpose; that you looked is an entry")
 ]
@@ -58,6 +60,12 @@ class Shape(StrEnum):
     """One field a line, for a single record."""
 
 
+Named = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="KEY", help="what names it: its code; of a licence party and number, of a yield source and goods"
+    ),
+]
 As = Annotated[Shape, typer.Option("--format", help="how to print")]
 
 
@@ -115,6 +123,8 @@ def _example(register: Register) -> str:
         f"{_option(field)} {field.example}" for field in register.fields
         if field.required and not field.names and not field.positional
     ]  # fmt: skip
+    if register is PARTY:  # one of the two that say who it is by real name
+        parts += ["--identity-number", register.field("identity_number").example]
     return " ".join(parts)
 
 
@@ -123,7 +133,8 @@ def _option(field: Field) -> str:
 
 
 def _parameter(field: Field, *, needed: bool) -> inspect.Parameter:
-    help_ = f"{field.chinese}: {field.help}, such as {field.example}"
+    several = "; repeat the option for several" if field.many else ""
+    help_ = f"{field.chinese}: {field.help}{several}, such as {field.example}"
     kind: Any = list[str] if field.many else str
     positional = field.names or (field.positional and needed)
     info: Any = (
@@ -142,6 +153,34 @@ _REASON = inspect.Parameter(
     "reason", inspect.Parameter.KEYWORD_ONLY, default=None,
     annotation=Annotated[str | None, typer.Option(help="why; it is kept, sealed")],
 )  # fmt: skip
+
+
+def _filters(register: Register) -> dict[str, Any]:
+    """In which ways the register can be listed."""
+    found: dict[str, Any] = {}
+    names = {name for field in register.open_fields for name in (field.name, field.option)}
+    if register.node_of is not None:
+        found["node"] = typer.Option(help="only those of this node")
+    if register in (NODE, PARTY, LICENCE):
+        found["region"] = typer.Option(help="only those that lie there now")
+    if "party" in names:
+        found["party"] = typer.Option(help="only those of this party")
+    if "kind" in names:
+        found["kind"] = typer.Option(help="only of this kind")
+    if register.status:
+        words = Openness if register.status == "open" else Status
+        found["status"] = typer.Option(help=f"only those that are {', '.join(words)}")
+    if "valid_to" in names:
+        found["expiring"] = typer.Option(min=0, max=36_500, help="only those that have ended, or will in so many days")
+    return found
+
+
+def _filter(name: str, info: Any) -> inspect.Parameter:
+    """An option of `list`; without `info` the one that says how to print."""
+    kind: Any = int | None if name == "expiring" else str | None
+    annotation: Any = As if info is None else Annotated[kind, info]
+    default = Shape.TABLE if info is None else None
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 class _Commands:
@@ -175,7 +214,7 @@ class _Commands:
             reason = given.pop("reason")
             with open_ledger(Settings.from_environment()) as ledger:
                 registrar = ledger.registrar(OPERATOR)
-                key = self._key(registrar, [given.pop(field.name) for field in register.naming])
+                key = self._key(registrar, [given[field.name] for field in register.naming])
                 changes = registrar.read(register, _said(given))
                 request = registrar.change(self._record(ledger, key), changes, reason)
                 if request is not None:
@@ -194,7 +233,7 @@ class _Commands:
         """The command of one step."""
 
         def step(
-            key: Annotated[list[str], typer.Argument(metavar=self._metavar)],
+            key: Named,
             reason: Annotated[str, typer.Option(help="why; it is kept, sealed")],
         ) -> None:
             with open_ledger(Settings.from_environment()) as ledger:
@@ -206,7 +245,7 @@ class _Commands:
         return step
 
     def show(
-        self, key: list[str],
+        self, key: Named,
         on: Annotated[str | None, typer.Option(help="as it was known at the end of this day")] = None,
         reveal: Reveal = None, shape: As = Shape.CARD,
     ) -> None:  # fmt: skip
@@ -223,36 +262,24 @@ class _Commands:
             _print(self._register, [found], private=reveal is not None, shape=shape)
 
     def listing(self) -> Any:
-        """`list`, with an option for each open column that says what kind of record it is."""
+        """`list`, with an option for each way in which this register can be listed."""
         register = self._register
 
-        def list_(
-            node: Annotated[str | None, typer.Option(help="only those of this node")] = None,
-            region: Annotated[str | None, typer.Option(help="only those that lie there now")] = None,
-            party: Annotated[str | None, typer.Option(help="only those of this party")] = None,
-            kind: Annotated[str | None, typer.Option(help="only of this kind")] = None,
-            status: Annotated[str | None, typer.Option(help="only of this status")] = None,
-            expiring: Annotated[int | None, typer.Option(min=0, help="only those that end within so many days")] = None,
-            shape: As = Shape.TABLE,
-        ) -> None:
+        def list_(**given: Any) -> None:
+            shape = given.pop("shape")
             with open_ledger(Settings.from_environment()) as ledger:
-                asked = {
-                    "node": node,
-                    "region": region,
-                    "party": party,
-                    "kind": kind,
-                    "status": status,
-                    "expiring": expiring,
-                }
-                wanted = Wanted.of(register, _said(asked), ledger.today())
+                wanted = Wanted.of(register, _said(given), ledger.today())
                 _print(register, _all(ledger, register, wanted), shape=shape)
 
+        list_.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [*(_filter(name, info) for name, info in _filters(register).items()), _filter("shape", None)]
+        )
         return list_
 
     def search(
         self,
         text: Annotated[str, typer.Argument(help="what a field holds; of names and addresses, a part")],
-        field: Annotated[str, typer.Option(help="the field to look in")] = "any",
+        field: Annotated[str, typer.Option(help="the field to look in: any, or a field's name as in a sheet")] = "any",
         limit: Annotated[int, typer.Option(min=1, max=PAGE_MAX, help="how many at most")] = 100,
         reveal: Reveal = None,
         shape: As = Shape.TABLE,
@@ -260,13 +287,16 @@ class _Commands:
         """Records that hold a text."""
         with open_ledger(Settings.from_environment()) as ledger:
             with ledger.database.read() as connection:
-                found = search(connection, ledger.vault, self._register, {field: text}, None, limit)
+                private = reveal is not None
+                found = search(connection, ledger.vault, self._register, {field: text}, None, limit, private=private)
             _reveal(ledger, found, reveal)
-            _print(self._register, found, private=reveal is not None, shape=shape)
+            _print(self._register, found, private=private, shape=shape)
         if not found:
+            more = "" if private or not self._register.private_fields else "; personal data are searched with --reveal"
+            warn(f"nothing holds this{more}")
             raise typer.Exit(1)
 
-    def history(self, key: list[str], reveal: Reveal = None) -> None:
+    def history(self, key: Named, reveal: Reveal = None) -> None:
         """All versions of a record."""
         shown = table("version", "recorded", "by", "status", "why", "entry")
         with open_ledger(Settings.from_environment()) as ledger:
@@ -299,16 +329,16 @@ class _Commands:
             for part in file_lines(
                 ledger.database, ledger.lanes.record, ledger.registrar(OPERATOR), self._register, lines, dry_run=dry_run
             ):
-                for refusal in part.refused[: max(0, REFUSALS_SHOWN - len(total.refused))]:
+                for refusal in part.refusals[: max(0, REFUSALS_KEPT - total.refused)]:
                     warn(str(refusal))
                 total.add(part)
                 bar.update(task, completed=total.lines)
-        if len(total.refused) > REFUSALS_SHOWN:
-            warn(f"and {len(total.refused) - REFUSALS_SHOWN} more lines were refused")
+        if total.refused > REFUSALS_KEPT:
+            warn(f"and {total.refused - REFUSALS_KEPT} more lines were refused")
         would = "would be " if dry_run else ""
         say(
             f"{total.new} {would}new, {total.changed} {would}changed, {total.same} as filed before, "
-            f"{len(total.refused)} refused"
+            f"{total.refused} refused"
         )
         if total.refused:
             raise typer.Exit(2)
@@ -322,7 +352,7 @@ class _Commands:
         if file.suffix not in (".csv", ".xlsx"):
             raise UnreadableCode("file name", file.name, "it ends in .csv or .xlsx")
         form = Format(file.suffix[1:])
-        with open_ledger(Settings.from_environment()) as ledger, file.open("wb") as stream:
+        with open_ledger(Settings.from_environment()) as ledger, _private_file(file) as stream:
             every = _all(ledger, self._register, Wanted(), reveal)
             count = write_sheet(stream, form, self._register, every, private=reveal is not None)
         say(f"wrote {count} {self._register.plural} to {file}")
@@ -332,18 +362,19 @@ class _Commands:
         with open_ledger(Settings.from_environment()) as ledger, ledger.database.read() as connection:
             _print(REGION, region_path(connection, ledger.vault, parse_region(code)), shape=shape)
 
-    def readings(self, key: list[str]) -> None:
+    def readings(self, key: Named) -> None:
         """Who looked."""
         shown = table("when", "who", "what for", "entry")
         with open_ledger(Settings.from_environment()) as ledger:
             at = self._key(ledger.registrar(OPERATOR), key)
+            self._record(ledger, at)
             with ledger.database.read() as connection:
                 for one in readings(connection, subject_of(self._register.table, at)):
                     shown.add_row(one.at, one.actor, one.purpose, one.entry)
         show(shown)
 
     def erase(
-        self, key: list[str],
+        self, key: Named,
         reason: Annotated[str, typer.Option(help="why; it is kept, sealed")],
         order: Annotated[bool, typer.Option("--order", help="an authority has ordered it, whatever the time")] = False,
     ) -> None:  # fmt: skip
@@ -374,6 +405,12 @@ def _all(ledger: Ledger, register: Register, wanted: Wanted, reveal: Purpose | N
     for page in pages(ledger.database, ledger.vault, register, wanted):
         _reveal(ledger, page, reveal)
         yield from page
+
+
+def _private_file(path: Path) -> BinaryIO:
+    """A file that nobody else can read, since personal data may go into it."""
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def _reveal(ledger: Ledger, found: list[Record], purpose: Purpose | None) -> None:

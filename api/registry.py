@@ -17,7 +17,7 @@ from api.auth import LedgerHere, MayReadPrivate, MayReadRegister, MayRegister, M
 from api.bodies import SHEET_TYPES, Body, Sheet, documented, parsed
 from api.ledger import Ledger, now
 from api.sheets import Format, read_sheet, write_sheet
-from ledger.access import Actor
+from ledger.access import Action, Actor
 from ledger.codes import CITY, node_text
 from ledger.documents import read_json, write_json
 from ledger.entries import time_text
@@ -36,6 +36,7 @@ from ledger.registry import (
     is_within,
     known_at,
     listing,
+    missing_record,
     pages,
     reading_request,
     readings,
@@ -46,13 +47,14 @@ from ledger.registry import (
 )
 
 router = APIRouter(prefix="/registry", tags=["registry"])
-REFUSALS_SHOWN = 1_000
+COLUMNS_SHOWN = 100
 _PLURALS = [register.plural for register in REGISTERS]
 Plural = Annotated[str, Path(description="which register", json_schema_extra={"enum": _PLURALS}, examples=["parties"])]
 Code = Annotated[str, Path(description="the record's key; of several parts, joined by +", examples=["3302120010001"])]
 Day = Annotated[str | None, Query(description="as it was known at the end of this day", examples=["2026-11-01"])]
 _EXAMPLE = {field.name: [field.example] if field.many else field.example for field in PARTY.fields if field.required}
 _EXAMPLE["credit_code"] = PARTY.field("credit_code").example
+_SEARCH = documented({"type": "object"}, {"any": "李", "purpose": "inspection"}, "application/json")
 _SHEET = documented(
     {"type": "string", "description": "CSV as here, or an XLSX workbook under its own media type"},
     "party,kinds,legal_name,credit_code\n3302120010002,wholesaler,虚构食品有限公司,91350100M000100Y43\n",
@@ -125,13 +127,12 @@ def _one(ledger: Ledger, actor: Actor, register: Register, code: str, on: str | 
     """The record, as far as the actor may see it."""
     key = _key(register, code)
     with ledger.database.read() as connection:
+        found = record(connection, ledger.vault, register, key)
+        if not is_within(found, actor.reach):
+            raise missing_record(register, key)
         if on is None:
-            found = record(connection, ledger.vault, register, key)
-        else:
-            found = known_at(connection, ledger.vault, register, key, ledger.end_of(day_of(on))).record
-    if not is_within(found, actor.reach):
-        raise NotRecorded(f"no {register.name} {key[0]} is registered")
-    return found
+            return found
+        return known_at(connection, ledger.vault, register, key, ledger.end_of(day_of(on))).record
 
 
 @router.get("")
@@ -211,26 +212,43 @@ def import_records(
         total.add(part)
     refused = [
         {"line": one.line, "errors": [{"field": breach.path, "reason": breach.reason} for breach in one.breaches]}
-        for one in total.refused[:REFUSALS_SHOWN]
+        for one in total.refusals
     ]
     return {
         "dryRun": dry_run, "new": total.new, "changed": total.changed, "same": total.same,
-        "refused": len(total.refused), "lines": refused, "unusedColumns": unused,
+        "refused": total.refused, "lines": refused, "unusedColumns": unused[:COLUMNS_SHOWN],
     }  # fmt: skip
 
 
-@router.post("/{register}/search", openapi_extra=documented({"type": "object"}, {"any": "李"}, "application/json"))
+@router.post(
+    "/{register}/search",
+    openapi_extra=documented({"type": "object"}, {"any": "李", "purpose": "inspection"}, "application/json"),
+)
 def search_records(
     ledger: LedgerHere, actor: MayReadRegister, register: Plural, body: Body,
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
 ) -> Response:  # fmt: skip
-    """Records by what their fields hold: `{"legal_name": "…"}`, or `{"any": "…"}` for whichever field."""
+    """Records by what their fields hold: `{"goods": "…"}`, or `{"any": "…"}` for whichever field.
+
+    With a `purpose` personal data are looked into and shown, to those who may, and each record found is a reading.
+    """
     asked, _ = _object(body)
+    purpose = None if (word := asked.pop("purpose", None)) is None else _purpose(word)
+    if purpose is not None:
+        actor.require(Action.READ_PRIVATE)
     if not all(isinstance(text, str) for text in asked.values()):
         raise UnacceptableRecord([Breach("$", "give the text to search for, by the field's name")])
     with ledger.database.read() as connection:
-        found = search(connection, ledger.vault, register_of(register), asked, actor.reach, limit)
-    return _json([one.shown() for one in found])
+        form, whole = register_of(register), purpose is not None
+        found = search(connection, ledger.vault, form, asked, actor.reach, limit, private=whole)
+    return _json([one.shown(private=whole) for one in _looked_at(ledger, actor, found, purpose)])
+
+
+def _purpose(word: object) -> Purpose:
+    for purpose in Purpose:
+        if word == purpose:
+            return purpose
+    raise UnacceptableRecord([Breach("purpose", f"it is one of {', '.join(Purpose)}")])
 
 
 @router.post("/{register}/export", openapi_extra=_documented(Export))
@@ -253,7 +271,7 @@ def export_records(
 
 def _looked_at(ledger: Ledger, actor: Actor, page: list[Record], purpose: Purpose | None) -> list[Record]:
     """First the entry that somebody looks, then what is looked at."""
-    if purpose is not None:
+    if purpose is not None and page:
         ledger.record(reading_request(actor, page, purpose, now()))
     return page
 

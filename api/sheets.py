@@ -13,23 +13,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from functools import partial
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from openpyxl import Workbook, load_workbook
-from openpyxl.utils.exceptions import InvalidFileException
 
-from ledger.errors import Breach, LimitExceeded, UnacceptableRecord
+from ledger.errors import Breach, LedgerError, LimitExceeded, UnacceptableRecord
 from ledger.filing import Line
 from ledger.registers import Field, Register
 from ledger.registry import Record
 
-UNPACKED_BYTES_MAX = 1 << 30
-CELL_MAX = 2_000
+UNPACKED_BYTES_MAX = 128 << 20
+ROWS_MAX, COLUMNS_MAX = 300_000, 1_000
 EXACT_DIGITS = 15
 """A spreadsheet's number holds no more."""
 
 
-FORMULAS = tuple("=+-@\t\r")
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
 
 
@@ -58,7 +57,7 @@ def _columns(register: Register, head: list[str]) -> tuple[list[tuple[int, str]]
     for index, name in enumerate(head):
         field = known.get(name.strip().casefold())
         if field is None:
-            unused += [name] if name.strip() else []
+            unused += [name[:80]] if name.strip() not in ("", register.status) else []
         elif field.name in (taken for _, taken in columns):
             raise UnacceptableRecord([Breach("line 1", f"two columns are {field.name} {field.chinese}; keep one")])
         else:
@@ -66,12 +65,13 @@ def _columns(register: Register, head: list[str]) -> tuple[list[tuple[int, str]]
     there = {name for _, name in columns}
     if missing := [field for field in register.naming if field.name not in there]:
         names = ", ".join(f"{field.name} {field.chinese}" for field in missing)
-        raise UnacceptableRecord([Breach("line 1", f"a sheet of {register.plural} needs the column {names}")])
+        reason = f"a sheet of {register.plural} needs the column {names}; the first line heads the columns"
+        raise UnacceptableRecord([Breach("line 1", reason)])
     return columns, unused
 
 
 def _names(field: Field) -> tuple[str, ...]:
-    return field.name, field.chinese, field.option, *field.aliases
+    return tuple(filter(None, (field.name, field.chinese, field.option, *field.aliases)))
 
 
 def _lines(rows: Iterator[tuple[int, Sequence[object]]], columns: list[tuple[int, str]]) -> Iterator[Line]:
@@ -95,8 +95,13 @@ def _text(cell: object) -> str:
         return cell.isoformat()[:10]
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
-    text = str(cell).strip()[:CELL_MAX]
-    return text[1:] if text[:1] == "'" and text[1:2] in FORMULAS else text
+    text = str(cell).strip()
+    return text[1:] if text[:1] == "'" and _could_be_formula(text) else text
+
+
+def _could_be_formula(text: str) -> bool:
+    """Whether a spreadsheet could take it for one, also if apostrophes stand before it."""
+    return text.lstrip("'")[:1] in FORMULAS
 
 
 def _csv_rows(file: BinaryIO) -> Iterator[tuple[int, Sequence[object]]]:
@@ -109,9 +114,21 @@ def _csv_rows(file: BinaryIO) -> Iterator[tuple[int, Sequence[object]]]:
             yield number, row
             number = reader.line_num + 1
     except UnicodeDecodeError:
-        raise UnacceptableRecord([Breach(f"line {number}", "the text is neither UTF-8 nor GB 18030")]) from None
+        line = _undecodable(file)
+        raise UnacceptableRecord([Breach(f"line {line}", "the text is neither UTF-8 nor GB 18030")]) from None
     except csv.Error as error:
         raise UnacceptableRecord([Breach(f"line {number}", f"this is no CSV: {error}")]) from None
+
+
+def _undecodable(file: BinaryIO) -> int:
+    """The first line that is no GB 18030: what is decoded comes in larger parts than a line."""
+    file.seek(0)
+    for number, line in enumerate(file, 1):
+        try:
+            line.decode("gb18030")
+        except UnicodeDecodeError:
+            return number
+    return 1
 
 
 def _encoding(file: BinaryIO) -> str:
@@ -131,17 +148,22 @@ def _encoding(file: BinaryIO) -> str:
 def _xlsx_rows(file: BinaryIO) -> Iterator[tuple[int, Sequence[object]]]:
     """The rows of the first sheet, one after the other."""
     file.seek(0)
+    number = 0
     try:
         with zipfile.ZipFile(file) as packed:
             if sum(part.file_size for part in packed.infolist()) > UNPACKED_BYTES_MAX:
                 raise LimitExceeded(f"unpacked, the workbook has more than {UNPACKED_BYTES_MAX >> 20} MiB; split it")
         workbook = load_workbook(file, read_only=True, data_only=True)
-    except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, OSError) as error:
-        raise UnacceptableRecord([Breach("file", f"this is no XLSX workbook: {error}")]) from None
-    sheet: Any = workbook.worksheets[0] if workbook.worksheets else None
-    if sheet is None:
-        raise UnacceptableRecord([Breach("file", "the workbook has no sheet")])
-    yield from enumerate(sheet.iter_rows(values_only=True), 1)
+        rows = workbook.worksheets[0].iter_rows(max_row=ROWS_MAX + 1, max_col=COLUMNS_MAX, values_only=True)
+        for number, row in enumerate(rows, 1):
+            if number > ROWS_MAX:
+                raise LimitExceeded(f"the sheet has more than {ROWS_MAX} rows; split it")
+            yield number, row
+    except LedgerError:
+        raise
+    except Exception as error:  # a damaged workbook makes openpyxl raise whatever its parsers raise
+        where = f"line {number + 1}" if number else "file"
+        raise UnacceptableRecord([Breach(where, f"this is no whole XLSX workbook: {error}")]) from None
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -176,7 +198,7 @@ def _safe(value: object) -> str:
         text = "yes" if value else "no"
     else:
         text = "" if value is None else str(value)
-    return f"'{text}" if text[:1] in FORMULAS and not _is_number(text) else text
+    return f"'{text}" if _could_be_formula(text) and not _is_number(text) else text
 
 
 def _is_number(text: str) -> bool:

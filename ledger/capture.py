@@ -1,6 +1,7 @@
 """Capture: from a document to requests, each event in the chain of the node where it happened.
 
-An event's chain is the node it names (`urn:suyuan:node:…` as read point or business location), else the node among the
+An event's chain is the node it names (`urn:suyuan:node:…`, or an operator's place at it, `urn:suyuan:party:…`, as read
+point or business location), else the node among the
 actor's whose registered location that is, else the actor's home node. Pure, apart from random salts.
 """
 
@@ -11,7 +12,7 @@ from secrets import token_bytes
 
 from ledger.access import Actor
 from ledger.append import Request
-from ledger.codes import NODE_URN, NodeCode, node_text
+from ledger.codes import NODE_URN, PARTY_URN, NodeCode, node_text
 from ledger.documents import CapturedEvent, Document
 from ledger.drafts import draft_envelope, draft_event
 from ledger.entries import SALT_BYTES
@@ -38,7 +39,9 @@ def chain_of(captured: CapturedEvent, actor: Actor, places: Mapping[Key, NodeCod
         key = canonical_key(place["id"])
         if key in places:
             return places[key]
-        if key.startswith(NODE_URN):
+        if key.startswith(PARTY_URN) and (here := Key(NODE_URN + key.removeprefix(PARTY_URN)[:9])) in places:
+            return places[here]
+        if key.startswith((NODE_URN, PARTY_URN)):
             raise NotAllowed(f"{field} names {key}, which is no open node that {actor.name} may write to")
     return _home(actor, places)
 

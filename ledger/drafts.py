@@ -182,6 +182,11 @@ def erasure_name(node: int, seq: int) -> str:
     return f"erasure {node_text(node)}/{seq}"
 
 
+def refusal_name(scan: str) -> str:
+    """The name under which the refusal of a scan is recorded once."""
+    return f"refusal {scan}"
+
+
 def identity(node: int, kind: Kind, body: Json) -> tuple[EventId, bytes] | None:
     """The id and digest under which an entry stands in `event_id`, from its body; None for kinds that have no id.
 
@@ -197,6 +202,8 @@ def identity(node: int, kind: Kind, body: Json) -> tuple[EventId, bytes] | None:
             name = tick_name(body["tick"]["minute"])
         case Kind.ERASURE:
             name = erasure_name(node, body["erasure"]["seq"])
+        case Kind.REFUSAL:
+            name = refusal_name(body["refusal"]["scan"])
         case _:
             return None
     return EventId(id_key(name), 0), hashlib.sha256(name.encode()).digest()

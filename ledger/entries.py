@@ -43,6 +43,8 @@ class Kind(IntEnum):
     """The sealed part of another entry was erased."""
     READING = 7
     """Somebody was shown private values of the registry."""
+    REFUSAL = 8
+    """A scan was decided against: more was to be taken than is left."""
 
 
 def commitment(salt: bytes, sealed: bytes) -> bytes:

@@ -10,8 +10,10 @@ import secrets
 from calendar import monthrange
 from datetime import date
 
-from ledger.append import Clock, Request, append, subject_of
-from ledger.codes import NodeCode, node_text
+import psycopg
+
+from ledger.append import CHAIN_LOCKS, Clock, Request, append, subject_of
+from ledger.codes import CITY, NodeCode, node_text
 from ledger.database import Database
 from ledger.drafts import draft_once, erasure_name
 from ledger.entries import Kind, decode
@@ -36,20 +38,37 @@ def erase_party(
         raise Conflict(f"the file of the {present.name} must be kept {when}, unless an authority orders otherwise")
     party = str(present.row["party"])
     with database.connect() as connection:
-        if not present.row["erased"]:
+        if fresh := not present.row["erased"] or _filed_since(connection, present):
             (outcome,) = append(connection, [registrar.erase(present, reason)], clock)
             if not isinstance(outcome, list):
                 raise outcome
     with database.as_owner() as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", [CHAIN_LOCKS, CITY])  # nobody seals again meanwhile
         connection.execute(f"SET LOCAL ROLE {ERASER}")
-        licences = subject_of(LICENCE.table, [party, "%"])
+        about = [present.subject, subject_of(LICENCE.table, [party, "%"])]
+        version = present.version + fresh
         connection.execute(
-            "UPDATE registry_version SET private = NULL"
-            " WHERE private IS NOT NULL AND (subject = %s AND version <= %s OR subject LIKE %s)",
-            [present.subject, present.version - present.row["erased"], licences],
+            "UPDATE registry_version SET private = NULL WHERE private IS NOT NULL AND (subject = %s OR subject LIKE %s)"
+            " AND seq < (SELECT seq FROM registry_version WHERE subject = %s AND version = %s)",
+            [*about, present.subject, version],
         )
         left = registrar.vault.tokens(LICENCE.fields, {"party": party})
-        connection.execute("UPDATE registry_search SET tokens = %s WHERE subject LIKE %s", [left, licences])
+        connection.execute(
+            "UPDATE registry_search s SET tokens = %s WHERE subject LIKE %s AND NOT EXISTS"
+            " (SELECT FROM registry_version v WHERE v.subject = s.subject AND v.private IS NOT NULL)",
+            [left, about[1]],
+        )
+
+
+def _filed_since(connection: psycopg.Connection, present: Record) -> bool:
+    """Whether a licence of an erased party came in while it was being erased: then that has to be decided anew."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM registry_version WHERE subject LIKE %s AND private IS NOT NULL AND seq >"
+        " (SELECT seq FROM registry_version WHERE subject = %s AND version = %s))",
+        [subject_of(LICENCE.table, [str(present.row["party"]), "%"]), present.subject, present.version],
+    ).fetchone()
+    connection.rollback()
+    return row == (True,)
 
 
 def kept_until(present: Record) -> date | None:

@@ -15,13 +15,14 @@ from ledger.append import Outcome, Request
 from ledger.codes import node_text
 from ledger.database import Database
 from ledger.errors import Breach, Conflict, LedgerError, Unacceptable, UnacceptableRecord
-from ledger.registers import Field, Register, Values
+from ledger.registers import PARTY, Field, Register, Values
 from ledger.registrar import Registrar
 from ledger.registry import Key, Record, records
-from ledger.tables import metadata
+from ledger.tables import metadata, party
 
 PART = 1_000
 """Lines that are looked up and recorded together."""
+REFUSALS_KEPT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +46,30 @@ class Refusal:
 
 @dataclass(slots=True)
 class Filed:
-    """What became of lines."""
+    """What became of lines: of those refused the number, and the first of them."""
 
     new: int = 0
     changed: int = 0
     same: int = 0
-    refused: list[Refusal] = field(default_factory=list)
+    refused: int = 0
+    refusals: list[Refusal] = field(default_factory=list)
 
     @property
     def lines(self) -> int:
-        return self.new + self.changed + self.same + len(self.refused)
+        return self.new + self.changed + self.same + self.refused
+
+    def refuse(self, line: int, error: LedgerError) -> None:
+        """Note that a line was not taken."""
+        self.refused += 1
+        if len(self.refusals) < REFUSALS_KEPT:
+            breaches = error.breaches if isinstance(error, Unacceptable) else [Breach("", str(error))]
+            self.refusals.append(Refusal(line, breaches))
 
     def add(self, other: "Filed") -> None:
-        """Take in what became of a further part; refusals are the caller's to show."""
+        """Take in what became of a further part."""
         self.new, self.changed, self.same = self.new + other.new, self.changed + other.changed, self.same + other.same
         self.refused += other.refused
+        self.refusals += other.refusals[: REFUSALS_KEPT - len(self.refusals)]
 
 
 def file_one(connection: Connection, registrar: Registrar, register: Register, given: Mapping[str, object],
@@ -68,7 +78,7 @@ def file_one(connection: Connection, registrar: Registrar, register: Register, g
     values = registrar.read(register, given)
     key = registrar.key(register, values)
     request = registrar.file(register, values, reason)
-    require_references(connection, register, values)
+    require_references(connection, register, registrar.filled_in(register, values))
     return request, key
 
 
@@ -107,16 +117,19 @@ def _plan(
             _require_first(register, key, line.number, seen)
             read.append((line, key, values))
         except LedgerError as error:
-            done.refused.append(_refusal(line.number, error))
+            done.refuse(line.number, error)
     present = records(connection, registrar.vault, register, [key for _, key, _ in read])
-    referred = _referred(connection, register, [values for _, _, values in read])
+    whole = {
+        line.number: values if key in present else registrar.filled_in(register, values) for line, key, values in read
+    }
+    referred = _referred(connection, register, list(whole.values()))
     for line, key, given in read:
         try:
             request = _request(registrar, register, present.get(key), given)
-            if breaches := _dangling(register, given, referred):
+            if breaches := _dangling(register, whole[line.number], referred):
                 raise UnacceptableRecord(breaches)
         except LedgerError as error:
-            done.refused.append(_refusal(line.number, error))
+            done.refuse(line.number, error)
             continue
         if request is None:
             done.same += 1
@@ -126,7 +139,7 @@ def _plan(
             done.changed += 1
         else:
             done.new += 1
-    done.refused.sort(key=lambda refusal: refusal.line)
+    done.refusals.sort(key=lambda refusal: refusal.line)
     return done, planned
 
 
@@ -147,15 +160,11 @@ def _require_first(register: Register, key: Key, line: int, seen: dict[bytes, in
 def _record(record: Callable[[list[Request]], list[Outcome]], planned: _Planned, done: Filed) -> None:
     for (line, new, _), outcome in zip(planned, record([request for _, _, request in planned]), strict=True):
         if isinstance(outcome, LedgerError):
-            done.refused.append(_refusal(line, outcome))
+            done.refuse(line, outcome)
             if new:
                 done.new -= 1
             else:
                 done.changed -= 1
-
-
-def _refusal(line: int, error: LedgerError) -> Refusal:
-    return Refusal(line, error.breaches if isinstance(error, Unacceptable) else [Breach("", str(error))])
 
 
 _Referred = dict[str, set[str]]
@@ -172,7 +181,10 @@ def _referred(connection: Connection, register: Register, lines: Sequence[Values
     for table, keys in wanted.items():
         (column,) = metadata.tables[table].primary_key
         typed = [int(key) if isinstance(column.type, Integer) else key for key in keys]
-        found[table] = {str(key) for key in connection.execute(select(column).where(column.in_(typed))).scalars()}
+        question = select(column).where(column.in_(typed))
+        if table == PARTY.table:
+            question = question.where(~party.c.erased)  # nothing is filed for somebody who is erased
+        found[table] = {str(key) for key in connection.execute(question).scalars()}
     return found
 
 

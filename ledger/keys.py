@@ -72,12 +72,13 @@ class KeyFolder:
         """
         return self._secrets("registry.keys")
 
-    def registry_keys_changed(self) -> int:
-        """When the registry's keys last changed; 0 while there are none."""
+    def registry_keys_file(self) -> tuple[int, int] | None:
+        """Which file the registry's keys are in: another one after each change. None while there is none."""
         try:
-            return (self.path / "registry.keys").stat().st_mtime_ns
+            found = (self.path / "registry.keys").stat()
         except FileNotFoundError:
-            return 0
+            return None
+        return found.st_ino, found.st_mtime_ns
 
     def set_registry_keys(self, keys: list[bytes]) -> None:
         """Replace the registry's keys; the first is the present one. They are on disk when this returns."""

@@ -16,6 +16,7 @@ from ledger.codes import CITY, IMPORT, NODE_URN, NodeCode, TraceScheme, node_tex
 from ledger.errors import NotRecorded, UnacceptableRecord
 from ledger.gs1 import Key
 from ledger.registers import NODE
+from ledger.registers.places import StockLimit
 from ledger.registry import change_request
 from ledger.tables import node as node_table
 
@@ -33,12 +34,15 @@ class Node:
     trace_scheme: TraceScheme
     locations: tuple[Key, ...]
     open: bool
+    kind: str | None = None
+    refuses_over_stock: bool = False
 
 
 def _node(row: Row[Any]) -> Node:
     return Node(
         NodeCode(row.node), row.version, row.name, TraceScheme(row.trace_scheme),
         tuple(Key(location) for location in row.locations), row.open,
+        row.kind, row.stock_limit == StockLimit.REFUSE,
     )  # fmt: skip
 
 
@@ -56,7 +60,8 @@ def add_node(code: NodeCode, name: str, trace_scheme: TraceScheme, locations: It
     values, breaches = NODE.read(given, date.min)
     if breaches:
         raise UnacceptableRecord(breaches)
-    row = {"kind": None, "region": None, "digest": None, **values, "locations": values["locations"] or [], "open": True}
+    empty = dict.fromkeys(("kind", "region", "stock_limit", "digest"))
+    row = {**empty, **values, "locations": values["locations"] or [], "open": True}
     return change_request("node", {**row, "version": 1}, actor)
 
 

@@ -1,5 +1,6 @@
 """Keeping records: filing, changing, taking steps and erasing, each checked and made into a request."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -7,7 +8,8 @@ from typing import Any
 
 from ledger.access import Actor
 from ledger.append import Request, subject_of
-from ledger.errors import Conflict, NotAllowed, UnacceptableRecord
+from ledger.codes import CITY, IMPORT
+from ledger.errors import Breach, Conflict, NotAllowed, UnacceptableRecord
 from ledger.registers import NODE, PARTY, Register, Value, Values
 from ledger.registers.form import by_key
 from ledger.registers.parties import Status
@@ -45,7 +47,7 @@ class Registrar:
     def file(self, register: Register, values: Values, reason: str | None = None) -> Request:
         """A new record. `Conflict`, when it is recorded, if there is one under that key already."""
         self._may_keep(register, values)
-        values = {**values, **_filled_in(register, values)}
+        values = self.filled_in(register, values)
         if breaches := register.wrong(values):
             raise UnacceptableRecord(breaches)
         columns = {field.name: values.get(field.name) for field in register.open_fields}
@@ -63,11 +65,11 @@ class Registrar:
         """The record with these fields changed; None if nothing is other than it was."""
         register = present.register
         self._may_keep(register, present.values)
-        following = {**present.values, **changes}
-        changed = [name for name in changes if following.get(name) != present.values.get(name)]
+        following = self.filled_in(register, {**present.values, **changes})
+        changed = [name for name in following if following.get(name) != present.values.get(name)]
         if not changed:
             return None
-        if fixed := [name for name in changed if register.field(name).fixed or register.field(name).names]:
+        if fixed := [n for n in changed if register.field(n).stays and present.values.get(n) is not None]:
             raise Conflict(f"{', '.join(fixed)} of a {register.name} stays as it was filed; file a new one")
         if breaches := register.wrong(following):
             raise UnacceptableRecord(breaches)
@@ -76,11 +78,23 @@ class Registrar:
             row["erased"] = False
         return self._request(register, {**row, "version": present.version + 1}, following, reason)
 
+    @staticmethod
+    def filled_in(register: Register, values: Values) -> dict[str, Value]:
+        """The values with what holds where nothing was said: a party acts at the node that files it."""
+        filled = dict(values)
+        if register is PARTY and values.get("party") and not values.get("nodes"):
+            filled["nodes"] = [int(str(values["party"])[:9])]
+        if register is NODE and not values.get("locations"):
+            filled["locations"] = []
+        return filled
+
     def step(self, present: Record, name: str, reason: str) -> Request:
         """One step of its life, for a `reason`; `Conflict` where the record does not stand so that it can be taken."""
         register = present.register
         step = register.step(name)
         self._may_keep(register, present.values)
+        if register is NODE and present.row["node"] in (CITY, IMPORT):
+            raise Conflict("the ledger's own two chains are always open")
         self._not_erased(present)
         if step.by is not None and self.actor.role not in step.by:
             raise NotAllowed(f"a credential of the role {self.actor.role} may not {name} a {register.name}")
@@ -94,6 +108,7 @@ class Registrar:
 
     def erase(self, present: Record, reason: str) -> Request:
         """A version that holds no private values, and says that those of all earlier ones are erased."""
+        self._may_keep(present.register, present.values)
         names = [field.name for field in present.register.private_fields]
         left = {name: value for name, value in present.values.items() if name not in names}
         row = {**present.row, "erased": True, "version": present.version + 1}
@@ -119,18 +134,9 @@ class Registrar:
             raise Conflict(f"the private values of the {present.name} are erased; change it to file them anew first")
 
 
-def _filled_in(register: Register, values: Values) -> Values:
-    """What a new record holds where nothing was said: a party acts at the node that files it."""
-    if register is PARTY and values.get("party") and not values.get("nodes"):
-        return {"nodes": [int(str(values["party"])[:9])]}
-    if register is NODE and not values.get("locations"):
-        return {"locations": []}
-    return {}
-
-
 def _reason(reason: str) -> str:
-    if not 1 <= len(reason.strip()) <= REASON_MAX or not reason.isprintable():
-        raise Conflict(f"give the reason in 1 to {REASON_MAX} characters: it is kept")
+    if not re.fullmatch("[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+", reason) or not 1 <= len(reason.strip()) <= REASON_MAX:
+        raise UnacceptableRecord([Breach("reason", f"give it in 1 to {REASON_MAX} characters: it is kept")])
     return reason.strip()
 
 

@@ -6,13 +6,14 @@ compute the registry at any moment, and the audit does. Private values are in no
 lie sealed beside the version (`ledger/vault.py`).
 """
 
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Row, Select, String, and_, any_, cast, func, literal, or_, select, tuple_
+from sqlalchemy import Connection, Integer, Row, Select, and_, any_, cast, func, literal, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from ledger.access import Action, Actor
@@ -21,15 +22,16 @@ from ledger.codes import CITY, node_text, parse_node
 from ledger.database import Database
 from ledger.drafts import draft_change, draft_reading
 from ledger.entries import decode
-from ledger.errors import Conflict, NotRecorded
+from ledger.errors import Breach, LimitExceeded, NotAllowed, NotRecorded, UnacceptableRecord, UnreadableCode
 from ledger.index import Role as ItemRole
 from ledger.registers import Field, Register, Value, Values
-from ledger.registers.fields import parse_region
-from ledger.registers.form import Find, Word, by_key
-from ledger.registers.parties import LICENCE, PARTY
-from ledger.registers.places import NODE, REGION
+from ledger.registers.fields import one_of, parse_region
+from ledger.registers.form import Find, Word, by_key, why
+from ledger.registers.parties import LICENCE, PARTY, Status
+from ledger.registers.places import NODE, REGION, Openness
 from ledger.tables import entry, item_entry, metadata, registry_search, registry_version
 from ledger.tables import node as node_table
+from ledger.tables import party as party_table
 from ledger.tables import region as region_table
 from ledger.vault import Vault, matches
 
@@ -114,9 +116,18 @@ def record(connection: Connection, vault: Vault, register: Register, key: Key) -
     """The record as it stands; `NotRecorded` if there is none."""
     found = records(connection, vault, register, [key])
     if key not in found:
-        shown = " ".join(key[:1]) if register is LICENCE else " ".join(key)
-        raise NotRecorded(f"no {register.name} {shown} is registered")
+        raise missing_record(register, key)
     return found[key]
+
+
+def missing_record(register: Register, key: Key) -> NotRecorded:
+    """What is said of a record that is not there, or not among those that one may see: the same."""
+    return NotRecorded(f"no {register.name} {_known_form(key)} is registered")
+
+
+def _known_form(key: Key) -> str:
+    """The first part of a key, if it can be a code: not what somebody else's name or number may be."""
+    return key[0] if re.fullmatch("[0-9]{1,9}|[0-9]{13,14}|[a-z]{1,10}", key[0]) else "…"
 
 
 def records(connection: Connection, vault: Vault, register: Register, keys: Iterable[Key]) -> dict[Key, Record]:
@@ -150,14 +161,28 @@ class Wanted:
             elif name == "expiring" and "valid_to" in register_columns(register):
                 ends_by = today + timedelta(days=int(str(text)))
             elif name == "status" and register.status == "status":
-                columns["status"] = str(text)
+                columns["status"] = _word(Status, str(text))
             elif name == "status" and register.status == "open":
-                columns["open"] = text == "open"
+                columns["open"] = _word(Openness, str(text)) == Openness.OPEN
             elif one is not None:
-                columns[one.name] = one.parse(str(text), today)
+                columns[one.name] = _parsed(one, str(text), today)
             else:
                 raise NotRecorded(f"{register.plural} cannot be listed by {name}")
         return cls(columns, nodes, ends_by, region)
+
+
+def _parsed(one: Field, text: str, today: date) -> Value:
+    try:
+        return one.parse(text, today)
+    except UnreadableCode as error:
+        raise UnacceptableRecord([Breach(one.name, why(error))]) from None
+
+
+def _word(words: type[Word], text: str) -> str:
+    try:
+        return str(one_of(words)(text, date.min))
+    except UnreadableCode as error:
+        raise UnacceptableRecord([Breach("status", why(error))]) from None
 
 
 def register_columns(register: Register) -> frozenset[str]:
@@ -203,7 +228,7 @@ def _lying_in(code: int) -> Select[tuple[int]]:
     """Nodes that lie in a region now: filed there, or in one that it succeeded, or moved there."""
     earlier = select(literal(code).label("region")).cte("earlier", recursive=True)
     earlier = earlier.union(select(region_table.c.region).join(earlier, region_table.c.successor == earlier.c.region))
-    own = func.coalesce(node_table.c.region, node_table.c.node / 1000)
+    own = func.coalesce(node_table.c.region, node_table.c.node // 1000)
     return select(node_table.c.node).where(own.in_(select(earlier.c.region)))
 
 
@@ -230,23 +255,26 @@ def _of_nodes(register: Register, nodes: frozenset[int]) -> Any:
 
 def search(
     connection: Connection, vault: Vault, register: Register, asked: Mapping[str, str], nodes: frozenset[int] | None,
-    limit: int,
+    limit: int, *, private: bool,
 ) -> list[Record]:  # fmt: skip
     """Records whose fields hold what is asked: by field name, or under "any" in any field.
 
+    Private fields are looked into only where `private`: who may ask whether a name is there may know that it is.
     Names and addresses are found by any part, all else by the whole value.
     """
-    by_name = {f.name: [f] for f in register.fields if f.find is not Find.NOT}
-    for name in asked.keys() - {"any", *by_name}:
-        raise NotRecorded(f"a {register.name} cannot be searched by {name!r}; it can by any, {', '.join(by_name)}")
+    by_name = {f.name: [f] for f in register.fields if f.find is not Find.NOT and (private or not f.private)}
+    if asked.keys() - {"any", *by_name}:
+        more = "" if private or not register.private_fields else "; personal data only for a purpose"
+        raise NotRecorded(f"a {register.name} can be searched by any, {', '.join(by_name)}{more}")
     fields = {**by_name, "any": [one for (one,) in by_name.values()]}
     asked = {name: text.strip() for name, text in asked.items()}
     if not asked or any(not text or len(text) > 200 for text in asked.values()):
-        raise Conflict("say what to search for, in 1 to 200 characters")
+        raise UnacceptableRecord([Breach("any", "say what to search for, in 1 to 200 characters")])
     if register.private_fields:
-        found = _by_tokens(connection, vault, register, fields, asked)
-    else:
-        found = _by_columns(connection, vault, register, fields, asked)
+        found = _by_tokens(connection, vault, register, fields, asked, nodes)
+    else:  # small, and without a blind index
+        rows = connection.execute(select(metadata.tables[register.table]).order_by(*_key_columns(register))).all()
+        found = _opened(connection, vault, register, rows)
     return [
         one
         for one in found
@@ -265,7 +293,7 @@ def is_within(one: Record, nodes: frozenset[int] | None) -> bool:
 
 def _by_tokens(
     connection: Connection, vault: Vault, register: Register, fields: Mapping[str, list[Field]],
-    asked: Mapping[str, str],
+    asked: Mapping[str, str], nodes: frozenset[int] | None,
 ) -> list[Record]:  # fmt: skip
     tokens, subject = registry_search.c.tokens, registry_search.c.subject
     conditions = [
@@ -276,24 +304,15 @@ def _by_tokens(
         select(subject)
         .where(and_(*conditions), subject.startswith(f"{register.table} ", autoescape=True))
         .order_by(subject)
-        .limit(CANDIDATES_MAX)
+        .limit(CANDIDATES_MAX + 1)
     )
+    if nodes is not None:
+        of_nodes = select(party_table.c.party).where(_of_nodes(PARTY, nodes))
+        question = question.where(func.split_part(subject, " ", 2).in_(of_nodes))
     keys = [tuple(found.split(" ")[1:]) for found in connection.execute(question).scalars()]
+    if len(keys) > CANDIDATES_MAX:
+        raise LimitExceeded(f"more than {CANDIDATES_MAX} records could match: say more of what to search for")
     return sorted(records(connection, vault, register, keys).values(), key=lambda one: one.key)
-
-
-def _by_columns(
-    connection: Connection, vault: Vault, register: Register, fields: Mapping[str, list[Field]],
-    asked: Mapping[str, str],
-) -> list[Record]:  # fmt: skip
-    """Of registers without private values, which are small, the database looks through the columns."""
-    table = metadata.tables[register.table]
-    conditions = [
-        or_(*(func.strpos(func.lower(cast(table.c[f.name], String)), text.lower()) > 0 for f in fields[name]))
-        for name, text in asked.items()
-    ]
-    question = select(table).where(and_(*conditions)).order_by(*_key_columns(register)).limit(CANDIDATES_MAX)
-    return _opened(connection, vault, register, connection.execute(question).all())
 
 
 def _key_columns(register: Register) -> list[Any]:
@@ -301,11 +320,13 @@ def _key_columns(register: Register) -> list[Any]:
 
 
 def _typed(register: Register, key: Key) -> tuple[int | str, ...]:
-    columns = zip(key, _key_columns(register), strict=True)
-    try:
-        return tuple(int(one) if isinstance(column.type, Integer) else one for one, column in columns)
-    except ValueError:
-        raise NotRecorded(f"no {register.name} {' '.join(key)} is registered") from None
+    typed: list[int | str] = []
+    for one, column in zip(key, _key_columns(register), strict=True):
+        is_number = isinstance(column.type, Integer)
+        if "\0" in one or (is_number and not re.fullmatch("[0-9]{1,9}", one)):
+            raise missing_record(register, key)
+        typed.append(int(one) if is_number else one)
+    return tuple(typed)
 
 
 def _opened(connection: Connection, vault: Vault, register: Register, rows: Sequence[Row[Any]]) -> list[Record]:
@@ -364,7 +385,7 @@ def versions(connection: Connection, vault: Vault, register: Register, key: Key)
     question = select(table).where(table.c.subject == subject).order_by(table.c.version)
     found = list(_versions(connection, vault, register, connection.execute(question).all()))
     if not found:
-        raise NotRecorded(f"no {register.name} {key[0]} is registered")
+        raise missing_record(register, key)
     return found
 
 
@@ -379,7 +400,7 @@ def known_at(connection: Connection, vault: Vault, register: Register, key: Key,
     )
     for found in _versions(connection, vault, register, connection.execute(question).all()):
         return found
-    raise NotRecorded(f"no {register.name} {key[0]} was registered then")
+    raise NotRecorded(f"no {register.name} {_known_form(key)} was registered then")
 
 
 def _versions(connection: Connection, vault: Vault, register: Register, rows: Sequence[Row[Any]]) -> Iterator[Version]:
@@ -394,7 +415,7 @@ def _versions(connection: Connection, vault: Vault, register: Register, rows: Se
         yield Version(_record(vault, register, made, private), row.seq, row.record_time, found.actor)
 
 
-_EMPTY: dict[str, Json] = {"node": {"kind": None, "region": None, "digest": None}}
+_EMPTY: dict[str, Json] = {"node": dict.fromkeys(("kind", "region", "stock_limit", "digest"))}
 """Columns that a register got later than its first entries."""
 
 
@@ -413,8 +434,8 @@ def reading_request(actor: Actor, found: Iterable[Record], purpose: Purpose, at:
     actor.require(Action.READ_PRIVATE)
     subjects = []
     for one in found:
-        if one.register.node_of is not None:
-            actor.require_node(one.register.node_of(one.values))
+        if not is_within(one, actor.reach):
+            raise NotAllowed(f"the {one.name} belongs to none of the nodes that this credential is bound to")
         subjects.append(one.subject)
     return Request([draft_reading(subjects, purpose, at, secrets.token_bytes)], actor.name)
 

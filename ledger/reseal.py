@@ -13,7 +13,6 @@ import psycopg
 from ledger.append import CHAIN_LOCKS
 from ledger.codes import CITY
 from ledger.database import Database
-from ledger.documents import read_json
 from ledger.keys import KeyFolder
 from ledger.registers import REGISTERS
 from ledger.rights import ERASER
@@ -31,23 +30,20 @@ def replace_registry_key(database: Database, keys: KeyFolder, progress: Callable
     )
     vault = Vault(keys)
     with database.as_owner() as connection:
-        row = connection.execute("SELECT count(private) FROM registry_version").fetchone()
-    total, done = row[0] if row else 0, 0
-    last = ("", 0)
-    while True:
-        with database.as_owner() as connection:
-            connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", [CHAIN_LOCKS, CITY])
-            connection.execute(f"SET LOCAL ROLE {ERASER}")
-            found = connection.execute(
-                "SELECT subject, version, private FROM registry_version WHERE (subject, version) > (%s, %s)"
-                " AND private IS NOT NULL ORDER BY subject, version LIMIT %s",
-                [*last, BATCH],
-            ).fetchall()
-            if not found:
-                return total
-            _seal_again(connection, vault, found)
-        last, done = found[-1][:2], done + len(found)
-        progress(min(done, total), total)
+        versions = connection.execute("SELECT count(private) FROM registry_version").fetchone()
+        records = connection.execute("SELECT count(*) FROM registry_search").fetchone()
+    total = (versions[0] if versions else 0) + (records[0] if records else 0)
+    done = 0
+    for step in (_seal_again, _index_again):
+        last: tuple[str, int] | None = ("", 0)
+        while last is not None:
+            with database.as_owner() as connection:
+                connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", [CHAIN_LOCKS, CITY])
+                connection.execute(f"SET LOCAL ROLE {ERASER}")
+                last, count = step(connection, vault, last)
+            done += count
+            progress(min(done, total), total)
+    return versions[0] if versions else 0
 
 
 def _used(database: Database, vault: Vault, count: int) -> list[bool]:
@@ -58,26 +54,48 @@ def _used(database: Database, vault: Vault, count: int) -> list[bool]:
     return [number == 0 or key.id in ids for number, key in zip(range(count), vault.keys(), strict=True)]
 
 
-def _seal_again(connection: psycopg.Connection, vault: Vault, found: list[tuple[str, int, bytes]]) -> None:
-    opened = {(subject, version): vault.open_bytes(subject, version, data) for subject, version, data in found}
-    sealed = [vault.seal_bytes(subject, version, plain).data for (subject, version), plain in opened.items()]
+_Last = tuple[str, int]
+
+
+def _seal_again(connection: psycopg.Connection, vault: Vault, last: _Last) -> tuple[_Last | None, int]:
+    """The next versions sealed with the present key; where the following ones begin, and how many there were."""
+    found = connection.execute(
+        "SELECT subject, version, private FROM registry_version WHERE (subject, version) > (%s, %s)"
+        " AND private IS NOT NULL ORDER BY subject, version LIMIT %s",
+        [*last, BATCH],
+    ).fetchall()
+    sealed = [
+        vault.seal_bytes(subject, version, vault.open_bytes(subject, version, data)).data
+        for subject, version, data in found
+    ]
     connection.execute(
         "UPDATE registry_version t SET private = v.private"
         " FROM unnest(%b::text[], %b::int[], %b::bytea[]) AS v(subject, version, private)"
         " WHERE (t.subject, t.version) = (v.subject, v.version)",
-        [[subject for subject, _ in opened], [version for _, version in opened], sealed],
+        [[subject for subject, _, _ in found], [version for _, version, _ in found], sealed],
     )
-    # Versions of one record follow each other, so the last one's tokens stay.
-    tokens = {subject: _tokens(vault, subject, plain) for (subject, _), plain in opened.items()}
+    return ((found[-1][0], found[-1][1]) if found else None), len(found)
+
+
+def _index_again(connection: psycopg.Connection, vault: Vault, last: _Last) -> tuple[_Last | None, int]:
+    """The next records found by the present key, from what their last versions hold."""
+    found = connection.execute(
+        "SELECT DISTINCT ON (subject) subject, version, private FROM registry_version WHERE subject IN"
+        " (SELECT subject FROM registry_search WHERE subject > %s ORDER BY subject LIMIT %s)"
+        " ORDER BY subject, version DESC",
+        [last[0], BATCH],
+    ).fetchall()
+    tokens = [_tokens(vault, subject, version, data) for subject, version, data in found]
     connection.execute(
         "UPDATE registry_search t SET tokens = v.tokens::int[]"
         " FROM unnest(%b::text[], %b::text[]) AS v(subject, tokens) WHERE t.subject = v.subject",
-        [[*tokens], [f"{{{','.join(map(str, found))}}}" for found in tokens.values()]],
+        [[subject for subject, _, _ in found], [f"{{{','.join(map(str, some))}}}" for some in tokens]],
     )
+    return ((found[-1][0], 0) if found else None), len(found)
 
 
-def _tokens(vault: Vault, subject: str, plain: bytes) -> list[int]:
+def _tokens(vault: Vault, subject: str, version: int, data: bytes | None) -> list[int]:
     table, *key = subject.split(" ")
     register = next(register for register in REGISTERS if register.table == table)
-    values = {**dict(zip(register.key, key, strict=True)), **read_json(plain)["values"]}
-    return vault.tokens(register.fields, values)
+    private = {} if data is None else vault.open(subject, version, data)[0]
+    return vault.tokens(register.fields, {**dict(zip(register.key, key, strict=True)), **private})

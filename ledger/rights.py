@@ -94,7 +94,7 @@ def _set_rights(connection: psycopg.Connection, application: str) -> None:
         connection.execute(sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(rights), names, role))
     for right in (
         "SELECT (node, seq), UPDATE (salt, sealed) ON entry",
-        "SELECT (subject, version, private), UPDATE (private) ON registry_version",
+        "SELECT (subject, version, seq, private), UPDATE (private) ON registry_version",
         "SELECT (subject), UPDATE (tokens) ON registry_search",
     ):
         connection.execute(sql.SQL("GRANT {} TO {}").format(sql.SQL(right), eraser))

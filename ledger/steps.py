@@ -167,6 +167,8 @@ class Scan:
     made_unit: str | None = None
     price: Decimal | None = None
     counterparty: PartyCode | None = None
+    trace: str | None = None
+    """The slip's code, where the terminal printed it already."""
     vouchers: Sequence[Voucher] = ()
     result: str | None = None
     raw: Json | None = None

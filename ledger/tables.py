@@ -169,6 +169,7 @@ node = Table(
     Column("kind", Text),
     Column("region", Integer, comment="where it lies now, if not in the region of its code"),
     _digest(),
+    Column("stock_limit", Text, comment="what becomes of taking more than is left: warn or refuse"),
     CheckConstraint("trace_scheme IN ('A', 'B')", name="node_has_trace_scheme"),
     comment="registered nodes, present state",
 )
@@ -296,6 +297,17 @@ licence = Table(
     comment="licences of parties, present state",
 )
 
+code_series = Table(
+    "code_series",
+    metadata,
+    Column("series", Text, primary_key=True, comment="what is numbered: scheme, party or node, day"),
+    Column("version", Integer, nullable=False),
+    Column("next", Integer, nullable=False, comment="the first number that nobody has"),
+    Column("first", Integer, nullable=False, comment="of the last range that was given away"),
+    Column("holder", Text, nullable=False, comment="the credential that got it"),
+    comment="how far each series of codes is given away, present state",
+)
+
 registry_version = Table(
     "registry_version",
     metadata,
@@ -335,7 +347,7 @@ capture_job = Table(
 APPEND_ONLY = (entry, event, event_id, item_entry, log_range, tile, checkpoint)
 """Inserted by the application, never changed by it; `entry` alone can lose its sealed part, by another role."""
 POSITIONS = (head, edge, log_cursor, balance)
-REGISTRY = (node, credential, region, goods, goods_yield, product, party, licence)
+REGISTRY = (node, credential, region, goods, goods_yield, product, party, licence, code_series)
 """Rows with a version, changed only together with an entry that holds their new state."""
 VERSIONS = registry_version
 """Inserted by the application with every change of the registry; private values can be emptied by another role."""

@@ -12,7 +12,7 @@ fragment; what a hash finds by chance is sorted out after opening.
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -53,15 +53,21 @@ class Vault:
     """Seals and opens. It notices when the keys are replaced, also by another process."""
 
     def __init__(self, folder: KeyFolder) -> None:
-        self._folder, self._changed, self._keys = folder, -1, list[_Key]()
+        self._folder, self._keys = folder, list[_Key]()
+        self._file: tuple[int, int] | None = None
 
     def keys(self) -> list[_Key]:
         """The present key, then those that it replaced."""
-        changed = self._folder.registry_keys_changed()
-        if changed != self._changed or not self._keys:
+        file = self._folder.registry_keys_file() or self._made()
+        if file != self._file or not self._keys:
             self._keys = [_Key.of(master) for master in self._folder.registry_keys()]
-            self._changed = self._folder.registry_keys_changed()
+            self._file = file  # from before they were read: what came in between is read at the next time
         return self._keys
+
+    def _made(self) -> tuple[int, int] | None:
+        """The file of the first key, which is made now."""
+        self._folder.registry_keys()
+        return self._folder.registry_keys_file()
 
     def seal(self, subject: str, version: int, values: Values, reason: str | None) -> Sealed:
         """The private values of a record's version, with why it was made."""
@@ -97,6 +103,10 @@ class Vault:
     def tokens(self, fields: Iterable[Field], values: Values) -> list[int]:
         """What a record is found by, under the present key: sorted, each once."""
         return _tokens(self.keys()[0].index, fields, values)
+
+    def tokens_of_each(self, fields: Sequence[Field], values: Values) -> list[list[int]]:
+        """The same under each key: while one replaces another, both are right."""
+        return [_tokens(key.index, fields, values) for key in self.keys()]
 
     def wanted(self, field: Field, text: str) -> list[list[int]]:
         """For each key: the tokens that a record must all have, so that its `field` can hold `text`."""

@@ -221,16 +221,19 @@ LEAD, TRAIL = re.compile(_EDGE), re.compile(rf"{_EDGE}\Z")
 FOLDED_SEPARATOR = re.compile(r"\{(?:gs|fnc1)\}|\[(?:gs|fnc1)\]|<(?:gs|fnc1|0X1[dD])>|\\X1[dD]|\\U001[dD]|\(gs\)")
 
 _SPLITS_MAX = 2000
+_PREFIXED = {"401", "8004", "8010", "8013"}
+"""Primary keys that begin with a GS1 company prefix, 4 digits at least, and a reference."""
 
 
 def _row_at(text: str, at: int) -> _Row | None:
     return ROWS.get(text[at : at + _AI_LENGTH.get(text[at : at + 2], 0)])
 
 
-def _swallows(row: _Row, value: str, seen: set[str], today: date) -> bool:
+def _swallows(row: _Row, value: str, seen: set[str], today: date, *, shortest: int = 2) -> bool:
     """Whether `value` may be a shorter value and further elements whose separators were lost.
 
     Any two digits may be an AI, so a long number nearly always may: without a separator in the scan nobody can tell.
+    What is swallowed is longer than `shortest`.
     """
     budget = _SPLITS_MAX
 
@@ -249,7 +252,7 @@ def _swallows(row: _Row, value: str, seen: set[str], today: date) -> bool:
 
     return any(
         value[at : at + 2] in _AI_LENGTH and follows(at, seen) and row.accepts(value[:at], today)
-        for at in range(1, len(value) - 2)
+        for at in range(5 if row.ai in _PREFIXED and is_digits(value[:4]) else 1, len(value) - shortest)
     )
 
 
@@ -272,9 +275,13 @@ def _read_piece(text: str, start: int, seen: dict[str, str], today: date, *, sur
             raise wrong.after(start + begin) from None
         if seen.setdefault(row.ai, value) != value:
             raise Wrong(Fault.TWO_SYMBOLS, f"({row.ai}) stands in it with two values", start + begin)
-        _refuse_glued(row.ai, value, seen.get("01", ""), start + begin)
-        if not sure and not row.predefined and _swallows(row, value, {*seen}, today):
+        glued = _ends_in_ean(row.ai, value, seen.get("01", ""))
+        open_end = not sure and not row.predefined
+        if open_end and _swallows(row, value, {*seen}, today, shortest=14 if glued else 2):
             raise _lost(row, start + begin)
+        if glued:
+            reason = f"the EAN {value[-13:]} hangs behind ({row.ai})"
+            raise Wrong(Fault.TWO_SYMBOLS, reason, start + at - 13)
 
 
 def _lost(row: _Row, position: int) -> Wrong:
@@ -282,13 +289,12 @@ def _lost(row: _Row, position: int) -> Wrong:
     return Wrong(Fault.LOSES_FNC1, reason, position)
 
 
-def _refuse_glued(ai: str, value: str, gtin: str, start: int) -> None:
+def _ends_in_ean(ai: str, value: str, gtin: str) -> bool:
     """The EAN of the same pack, scanned in the same breath, ends up behind the batch or serial."""
     tail = value[-13:]
     if ai not in ("10", "21") or len(value) < 14 or not is_digits(tail) or tail[-1] != check_digit(tail[:-1]):
-        return
-    if tail[:-1] == gtin[1:13] or (ai == "10" and tail.startswith("69")):
-        raise Wrong(Fault.TWO_SYMBOLS, f"the EAN {tail} hangs behind ({ai})", start + len(value) - 13)
+        return False
+    return tail[:-1] == gtin[1:13] or (ai == "10" and tail.startswith("69"))
 
 
 def read_elements(text: str, start: int, today: date, *, sure: bool) -> dict[str, str]:

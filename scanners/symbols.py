@@ -199,14 +199,16 @@ def _refuse_for_a_better_reason(scan: _Scan, wrong: Wrong) -> None:
         raise Wrong(Fault.LAYOUT, f"{shifted[0]!r} is made by another keyboard layout", start) from None
     if scan.symbology is None and (aim := _SHIFTED_AIM.match(text)) and _reads(scan, aim.end(), gs1=True):
         raise Wrong(Fault.LAYOUT, f"{aim[0]!r} stands where ] and two characters belong", start) from None
-    if scan.symbology == "]e0" and len(text) in (8, 12, 13) and is_digits(text) and text[-1] == check_digit(text[:-1]):
-        raise Wrong(Fault.CAPS_LOCK, "]e0 with the digits of an EAN is ]E0 with its letter inverted", start) from None
+    drug_like = scan.symbology is None and is_digits(text) and len(text) in (19, 21) and text[0] == "8"
+    if drug_like and not any(_reads(scan, at, gs1=True) for at in (0, *range(5, len(text)))):
+        raise Wrong(Fault.INCOMPLETE, f"a drug trace code has 20 digits, not {len(text)}", start) from None
     half, odd = divmod(len(text), 2)
     if not odd and half > 7 and text[:half] == text[half:]:
         raise Wrong(Fault.TWO_SYMBOLS, "the same stands in it twice", scan.at(half)) from None
+    doubtful = (Fault.UNKNOWN, Fault.INCOMPLETE, Fault.CHARACTER)
     for length in _DIGITS:
         head, tail = text[:length], text[length:].lstrip(" ")
-        if wrong.fault is not Fault.LOSES_FNC1 and tail and is_digits(head) and _reads(scan, 0, length):
+        if wrong.fault in doubtful and tail and is_digits(head) and _reads(scan, 0, length):
             after = len(text) - len(tail)
             if _reads(scan, after) or _reads(scan, after, gs1=True):
                 raise Wrong(Fault.TWO_SYMBOLS, f"{head} is a code by itself", scan.at(length)) from None
@@ -364,6 +366,9 @@ _KINDS |= {"8003": Reading.ASSET, "8004": Reading.ASSET}
 
 
 def _element_string(scan: _Scan) -> Code:
+    text = scan.text
+    if scan.symbology == "]e0" and is_digits(text) and len(text) in (8, 12, 13) and text[-1] == check_digit(text[:-1]):
+        raise Wrong(Fault.CAPS_LOCK, "]e0 with the digits of an EAN is ]E0 with its letter inverted", scan.start)
     elements = read_elements(scan.text, scan.start, scan.today, sure=scan.sends_fnc1)
     if not scan.marked and _UNSTRUCTURED & elements.keys() and "00" not in elements and not has_separator(scan.text):
         raise Wrong(Fault.AMBIGUOUS, "nothing says that this is GS1 data: let the scanner send AIM identifiers", None)
@@ -393,18 +398,10 @@ def _code(scan: _Scan, elements: dict[str, str]) -> Code:
         kind = Reading.LOT if "10" in elements else Reading.PRODUCT
     gtin = parse_gtin(elements["01"]) if "01" in elements else None
     due = elements.get("17") or elements.get("7003")
-    return Code(
-        kind,
-        key,
-        scan.scanned,
-        scan.symbology,
-        gtin,
-        elements.get("21"),
-        elements.get("10"),
-        read_date(due, 0, scan.today) if due else None,
-        tuple((ai, value) for ai, value in elements.items() if ai not in ("00", "01", "10", "17", "21")),
-        gtin is not None and _is_in_store(gtin),
-    )
+    expires = read_date(due, 0, scan.today) if due else None
+    others = tuple((ai, value) for ai, value in elements.items() if ai not in ("00", "01", "10", "17", "21"))
+    serial, lot, in_store = elements.get("21"), elements.get("10"), gtin is not None and _is_in_store(gtin)
+    return Code(kind, key, scan.scanned, scan.symbology, gtin, serial, lot, expires, others, in_store)
 
 
 def _fault_of(error: UnreadableCode) -> Fault:

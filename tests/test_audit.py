@@ -176,7 +176,8 @@ class Tampering:
         }.get(table, KEYS[table][0])  # fmt: skip
         with self.connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
             return cursor.execute(
-                f"SELECT DISTINCT ON ({kind}) * FROM {table}{NOT_NOTHING.get(table, '')} ORDER BY {kind}, {', '.join(KEYS[table])} DESC"
+                f"SELECT DISTINCT ON ({kind}) * FROM {table}{NOT_NOTHING.get(table, '')}"
+                f" ORDER BY {kind}, {', '.join(KEYS[table])} DESC"
             ).fetchall()
 
     def where(self, table: str, row: dict[str, Any]) -> sql.Composed:

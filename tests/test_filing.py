@@ -92,8 +92,8 @@ def test_the_good_lines_are_in_and_the_bad_ones_named(
     spoiled = {line for line in SPOILED if line != 90}  # five digits are a telephone number
     done = file(market, SHEET)
     assert (done.new, done.changed, done.same, done.lines) == (100 - len(spoiled), 0, 0, 100)
-    assert {refusal.line for refusal in done.refused} == spoiled
-    assert [refusal.line for refusal in done.refused] == sorted(spoiled)
+    assert {refusal.line for refusal in done.refusals} == spoiled
+    assert [refusal.line for refusal in done.refusals] == sorted(spoiled)
     assert {found(market, line - 2).values["legal_name"] for line in (2, 50, 90, 100)} == {
         f"虚构第{line - 2}摊" for line in (2, 50, 90, 100)
     }
@@ -103,7 +103,7 @@ def test_the_good_lines_are_in_and_the_bad_ones_named(
 
 
 def test_each_refusal_says_where_and_why(market: Ledger) -> None:
-    refused = {refusal.line: refusal for refusal in file(market, SHEET).refused}
+    refused = {refusal.line: refusal for refusal in file(market, SHEET).refusals}
     paths = {line: [breach.path for breach in refusal.breaches] for line, refusal in refused.items()}
     assert paths == {
         7: ["identity_number"], 12: ["kinds"], 23: ["party"], 31: ["nodes"], 44: ["legal_name"], 45: ["legal_name"],
@@ -116,7 +116,7 @@ def test_each_refusal_says_where_and_why(market: Ledger) -> None:
 
 
 def test_all_that_is_wrong_with_a_line_is_said_at_once(market: Ledger) -> None:
-    (refusal,) = file(market, [of(1, kinds="x", phone="x", legal_name="\n")]).refused
+    (refusal,) = file(market, [of(1, kinds="x", phone="x", legal_name="\n")]).refusals
     assert {breach.path for breach in refusal.breaches} == {"kinds", "phone", "legal_name"}
 
 
@@ -127,7 +127,7 @@ def test_a_second_run_changes_nothing(market: Ledger) -> None:
     before = state(market)
     second = file(market, SHEET)
     assert (second.new, second.changed, second.same) == (0, 0, first.new)
-    assert [*map(str, second.refused)] == [*map(str, first.refused)] and state(market) == before
+    assert [*map(str, second.refusals)] == [*map(str, first.refusals)] and state(market) == before
 
 
 def test_a_run_cut_off_in_the_middle_is_finished_by_the_next(market: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +151,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(market: Ledger) -> None:
     assert state(market) == before
     done = file(market, sheet)
     assert (tried.new, tried.changed, tried.same) == (done.new, done.changed, done.same)
-    assert [*map(str, tried.refused)] == [*map(str, done.refused)] and tried.changed == 1 and tried.same == 1
+    assert [*map(str, tried.refusals)] == [*map(str, done.refusals)] and tried.changed == 1 and tried.same == 1
 
 
 def test_lines_are_a_stream(market: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +203,7 @@ def test_the_same_value_in_another_form_is_no_change(market: Ledger) -> None:
 
 def test_what_stays_as_it_was_filed_is_refused_in_a_sheet(market: Ledger) -> None:
     file(market, [{"node": "330212009", "name": "市场", "trace_scheme": "A"}], NODE)
-    (refusal,) = file(market, [{"node": "330212009", "name": "市场", "trace_scheme": "B"}], NODE).refused
+    (refusal,) = file(market, [{"node": "330212009", "name": "市场", "trace_scheme": "B"}], NODE).refusals
     assert "trace_scheme of a node stays as it was filed" in str(refusal)
 
 
@@ -214,8 +214,11 @@ def test_the_first_of_two_lines_about_one_record_holds(market: Ledger, monkeypat
     for new, same in ((3, 0), (0, 3)):
         done = file(market, sheet)
         assert (done.new, done.same, done.changed) == (new, same, 0)
-        assert ["stands on line 2" in str(done.refused[0]), "stands on line 3" in str(done.refused[1])] == [True, True]
-        assert [refusal.line for refusal in done.refused] == [5, 6]
+        assert ["stands on line 2" in str(done.refusals[0]), "stands on line 3" in str(done.refusals[1])] == [
+            True,
+            True,
+        ]
+        assert [refusal.line for refusal in done.refusals] == [5, 6]
     assert found(market).values["contact"] is None
 
 
@@ -225,8 +228,8 @@ def test_a_licence_is_the_same_by_its_number(market: Ledger) -> None:
     line = {"party": f"{A}0001", "number": "JY1", "kind": "other", "valid_from": "2026-01-01"}
     sheet = [line, {**line, "number": "JY2"}, {**line, "party": f"{A}0002"}, {**line, "scope": "散装"}]
     done = file(market, sheet, LICENCE)
-    assert (done.new, [refusal.line for refusal in done.refused]) == (3, [5])
-    assert "JY1" not in str(done.refused[0])
+    assert (done.new, [refusal.line for refusal in done.refusals]) == (3, [5])
+    assert "JY1" not in str(done.refusals[0])
     assert file(market, [{**line, "valid_to": "2027-01-01"}], LICENCE).changed == 1
 
 
@@ -245,11 +248,11 @@ def test_what_refers_to_nothing_is_refused(market: Ledger) -> None:
     before = state(market)
     for register, given, path, code in DANGLING:
         done = file(market, [given], register)
-        assert done.new == 0 and done.refused[0].breaches[0].path == path, register.name
-        assert f"{code} is registered; file it first" in str(done.refused[0])
+        assert done.new == 0 and done.refusals[0].breaches[0].path == path, register.name
+        assert f"{code} is registered; file it first" in str(done.refusals[0])
         with market.database.read() as connection, pytest.raises(UnacceptableRecord, match="file it first"):
             file_one(connection, market.registrar(OPERATOR), register, given, None)
-    (refusal,) = file(market, [of(1, nodes=f"{A} 330203998 330203999")]).refused
+    (refusal,) = file(market, [of(1, nodes=f"{A} 330203998 330203999")]).refusals
     assert len(refusal.breaches) == 2, "all of them are named"
     assert state(market) == before
 
@@ -258,7 +261,7 @@ def test_a_party_without_nodes_acts_at_a_node_that_is_registered(market: Ledger)
     """Left out, its own node is meant; if that is unknown, the reference dangles all the same."""
     for given in (of(1, party="3302039990001"), of(1, party="3302039990001", nodes="330203999")):
         done = file(market, [given])
-        assert done.new == 0 and "330203999 is registered" in str(done.refused[0])
+        assert done.new == 0 and "330203999 is registered" in str(done.refusals[0])
 
 
 def test_a_line_may_refer_to_what_was_filed_before(market: Ledger) -> None:
@@ -270,7 +273,7 @@ def test_a_line_may_refer_to_what_was_filed_before(market: Ledger) -> None:
 
 def test_references_of_a_change_are_looked_at_too(market: Ledger) -> None:
     file(market, [of(1)])
-    (refusal,) = file(market, [of(1, nodes="330203999")]).refused
+    (refusal,) = file(market, [of(1, nodes="330203999")]).refusals
     assert refusal.breaches[0].path == "nodes" and found(market).values["nodes"] == [A]
     with market.database.read() as connection:
         require_references(connection, PARTY, {"nodes": [A, B], "party": "9"})
@@ -296,16 +299,16 @@ def test_a_part_with_a_conflict_keeps_the_others(market: Ledger) -> None:
     sheet = [of(1, contact="乙"), of(2, contact="乙"), of(3, contact="乙"), of(4, contact="乙")]
     (done,) = file_lines(market.database, rivals, market.registrar(OPERATOR), PARTY, numbered(sheet))
     assert (done.new, done.changed, done.same) == (1, 1, 0) and done.lines == 4
-    assert [refusal.line for refusal in done.refused] == [2, 4]
-    assert "meanwhile" in str(done.refused[0]) and "exists already" in str(done.refused[1])
+    assert [refusal.line for refusal in done.refusals] == [2, 4]
+    assert "meanwhile" in str(done.refusals[0]) and "exists already" in str(done.refusals[1])
     assert [found(market, number).values["contact"] for number in (1, 2, 3, 4)] == ["甲", "乙", None, "乙"]
     assert file(market, sheet).changed == 2, "the next run brings them in"
 
 
 def test_a_market_files_its_own_parties_only(market: Ledger) -> None:
     done = file(market, [of(1), of(2, party=f"{B}0002"), of(3, nodes=str(B))], actor=MARKET)
-    assert done.new == 2 and [refusal.line for refusal in done.refused] == [3]
-    assert f"{node_text(B)} is none of those" in str(done.refused[0])
+    assert done.new == 2 and [refusal.line for refusal in done.refusals] == [3]
+    assert f"{node_text(B)} is none of those" in str(done.refusals[0])
 
 
 def test_whoever_may_not_keep_a_register_files_nothing(market: Ledger) -> None:
@@ -314,7 +317,7 @@ def test_whoever_may_not_keep_a_register_files_nothing(market: Ledger) -> None:
     goods = {"goods": "pig", "name": "生猪", "kind": "live_animal", "unit": "H87"}
     for actor, register, given in ((terminal, PARTY, of(1)), (MARKET, GOODS, goods), (MARKET, NODE, {"node": str(A)})):
         done = file(market, [given], register, actor)
-        assert len(done.refused) == 1 and done.new == 0, (actor, register.name)
+        assert len(done.refusals) == 1 and done.new == 0, (actor, register.name)
     assert state(market) == before
 
 

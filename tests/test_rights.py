@@ -388,6 +388,7 @@ def at_0001(database: Database) -> None:
         with engine.begin() as bound:
             config.attributes["connection"] = bound
             command.upgrade(config, "0001")
+            connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {APPLICATION}")
 
 
 def add_entry(connection: psycopg.Connection, seq: int, before: bytes, kind: Kind, body: bytes) -> bytes:

@@ -223,7 +223,7 @@ def test_another_zip_is_refused() -> None:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as packed:
         packed.writestr("party.csv", as_csv(SHEET))
-    with pytest.raises(UnacceptableRecord, match="no XLSX workbook"):
+    with pytest.raises(UnacceptableRecord, match="no whole XLSX workbook"):
         lines(file.getvalue())
 
 
@@ -398,7 +398,7 @@ def file(ledger: Ledger, register: Register, given: list[Line]) -> Filed:
 def city(ledger: Ledger) -> Ledger:
     for register, filed in CITY.items():
         done = file(ledger, register, [Line(number, one) for number, one in enumerate(filed, 2)])
-        assert (done.new, done.refused) == (len(filed), [])
+        assert (done.new, done.refusals) == (len(filed), [])
     return ledger
 
 
@@ -420,7 +420,7 @@ def test_an_export_with_all_values_imported_again_changes_nothing(city: Ledger) 
         for form in Format:
             data = exported(city, form, register, private=True)
             done = file(city, register, lines(data, register))
-            assert done.refused == [] and done.changed == done.new == 0, (register.name, form)
+            assert done.refusals == [] and done.changed == done.new == 0, (register.name, form)
             assert done.same >= len(filed)
     assert entries(city) == before
 
@@ -430,8 +430,8 @@ def test_an_export_with_masks_imported_again_is_refused(city: Ledger) -> None:
     before = entries(city)
     for form in Format:
         done = file(city, PARTY, lines(exported(city, form, PARTY, private=False)))
-        assert (done.new, done.changed, done.same) == (0, 0, 1) and [one.line for one in done.refused] == [3]
-        assert {breach.path for breach in done.refused[0].breaches} >= {"legal_name", "identity_number", "phone"}
+        assert (done.new, done.changed, done.same) == (0, 0, 1) and [one.line for one in done.refusals] == [3]
+        assert {breach.path for breach in done.refusals[0].breaches} >= {"legal_name", "identity_number", "phone"}
         done = file(city, LICENCE, lines(exported(city, form, LICENCE, private=False), LICENCE))
-        assert (done.new, done.changed, done.same, len(done.refused)) == (0, 0, 0, 2)
+        assert (done.new, done.changed, done.same, len(done.refusals)) == (0, 0, 0, 2)
     assert entries(city) == before

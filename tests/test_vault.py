@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import secrets
 from pathlib import Path
 
@@ -39,11 +38,10 @@ def vault(keys: KeyFolder) -> Vault:
 
 
 def replace(keys: KeyFolder, *, keep: bool = True) -> None:
-    """A new key; the one before stays or goes. The file's time is another one, whatever the disk's clock can tell."""
-    before = keys.registry_keys_changed()
+    """A new key; the one before stays or goes."""
+    before = keys.registry_keys_file()
     keys.set_registry_keys([secrets.token_bytes(32), *(keys.registry_keys() if keep else [])])
-    if keys.registry_keys_changed() == before:
-        os.utime(keys.path / "registry.keys", ns=(before + 1, before + 1))
+    assert keys.registry_keys_file() != before, "it is another file, whatever the disk's clock can tell"
 
 
 # --- sealing --------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from ledger.registers.form import MASK, TEXT_MAX, Parse, Values, Word
 
 LOCATION = re.compile("(414/|[A-Za-z][A-Za-z0-9+.-]*:)[^\\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 """How the name of a read point looks: a URI, or the canonical key of a GLN."""
-_TEXT = re.compile("[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+_TEXT = re.compile("[^\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]+")
 
 
 def text(most: int = TEXT_MAX) -> Parse:
@@ -100,8 +100,8 @@ def code(parse: Callable[[str], str | int]) -> Parse:
 
 def parse_region(given: str) -> int:
     """A 6-digit region of GB/T 2260: a province that exists, and any county, since these change."""
-    if not re.fullmatch(r"[0-9]{6}", given):
-        raise UnreadableCode("region code", given, "it has 6 digits")
+    if not re.fullmatch(r"[0-9]{6}", given) or int(given) == 0:
+        raise UnreadableCode("region code", given, "it has 6 digits, and is no zero")
     return parse_node(f"{given}000") // 1000
 
 
@@ -155,7 +155,7 @@ def mask_middle(first: int, last: int) -> Callable[[str, Values], str]:
 
 def mask_name(value: str, _: Values) -> str:
     """A person's name: its first character."""
-    return value[:1] + MASK * 2
+    return value[:1] + MASK * 2 if len(value) > 1 else MASK * 2
 
 
 def is_natural(values: Values) -> bool:

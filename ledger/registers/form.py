@@ -1,5 +1,6 @@
 """What a register is: fields, how each is read from text, which are personal and how masked, and steps. Pure."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -58,6 +59,11 @@ class Field:
     refers: str = ""
     """The table whose key it is: there must be such a record."""
 
+    @property
+    def stays(self) -> bool:
+        """Whether it cannot be changed once it is filed."""
+        return self.names or self.fixed
+
     def read(self, given: object, today: date) -> Value:
         """The stored value of what was given: a text, or a list where the field takes many; "" and None are nothing."""
         if given is None or given in ("", []):
@@ -68,7 +74,7 @@ class Field:
         found = list(dict.fromkeys(self.parse(_as_text(item), today) for item in items))
         if len(found) > MANY_MAX:
             raise UnreadableCode(self.name, f"{len(found)} values", f"it takes at most {MANY_MAX}")
-        return found  # type: ignore[return-value]  # one parser makes either texts or numbers
+        return found or None  # type: ignore[return-value]  # one parser makes either texts or numbers
 
 
 def _as_text(given: object) -> str:
@@ -132,7 +138,7 @@ class Register:
         for step in self.steps:
             if step.name == name:
                 return step
-        raise UnreadableCode("step", name, f"the steps of a {self.name} are {', '.join(s.name for s in self.steps)}")
+        raise UnreadableCode("step", "…", f"the steps of a {self.name} are {', '.join(s.name for s in self.steps)}")
 
     def read(self, given: Mapping[str, object], today: date) -> tuple[dict[str, Value], list[Breach]]:
         """The values of what was given, and all that is wrong with it. What is private is never repeated."""
@@ -142,12 +148,13 @@ class Register:
         for name, text in given.items():
             field = by_name.get(name)
             if field is None:
-                breaches.append(Breach(name[:80], f"a {self.name} has no such field; it has {', '.join(by_name)}"))
+                shown = name if re.fullmatch("[a-z_]{1,40}", name) else "…"  # it could be a value in the wrong place
+                breaches.append(Breach(shown, f"a {self.name} has no such field; it has {', '.join(by_name)}"))
                 continue
             try:
                 values[name] = field.read(text, today)
             except UnreadableCode as error:
-                breaches.append(Breach(name, _why(error, field)))
+                breaches.append(Breach(name, why(error)))
         return values, breaches
 
     def wrong(self, values: Values) -> list[Breach]:
@@ -164,9 +171,10 @@ class Register:
         return {field.name: _masked(field, values) for field in self.fields}
 
 
-def _why(error: UnreadableCode, field: Field) -> str:
+def why(error: UnreadableCode) -> str:
+    """What is wrong, without what was given: in a slipped column any field can hold what is personal."""
     where = "" if error.position is None else f"character {error.position + 1}: "
-    return f"{where}{error.reason}" if field.private else str(error)
+    return f"{where}{error.reason}"
 
 
 def _masked(field: Field, values: Values) -> Value:

@@ -34,6 +34,22 @@ class Unit(Word):
     PIECE = "H87", "件"
 
 
+_BASE: dict[str, tuple[str, Decimal]] = {
+    Unit.GRAM: (Unit.KILOGRAM, Decimal("0.001")), Unit.TONNE: (Unit.KILOGRAM, Decimal(1000)),
+    Unit.MILLILITRE: (Unit.LITRE, Decimal("0.001")),
+}  # fmt: skip
+
+
+def in_base_unit(quantity: Decimal, unit: str) -> tuple[Decimal, str]:
+    """A quantity in the unit that balances are kept in: kilograms, litres, pieces.
+
+    >>> in_base_unit(Decimal(750), "GRM")
+    (Decimal('0.750'), 'KGM')
+    """
+    base, factor = _BASE.get(unit, (unit, Decimal(1)))
+    return quantity * factor, str(base)
+
+
 class ProductKind(Word):
     """What a product is."""
 

@@ -30,6 +30,20 @@ class NodeKind(Word):
     OTHER = "other", "其他"
 
 
+class Openness(Word):
+    """Whether a node takes entries."""
+
+    OPEN = "open", "开放"
+    CLOSED = "closed", "关闭"
+
+
+class StockLimit(Word):
+    """What becomes of taking more of a lot than is left."""
+
+    WARN = "warn", "预警"
+    REFUSE = "refuse", "拒绝"
+
+
 def _location(given: str, _: object) -> str:
     if not f.LOCATION.fullmatch(given) or given.startswith(NODE_URN):
         raise UnreadableCode("location", given, "give a read point as URI, such as https://id.gs1.org/414/…")
@@ -59,6 +73,8 @@ NODE = Register(
         Field("kind", "节点类型", "kind of place", f.one_of(NodeKind), "market"),
         Field("region", "现行区划", "region it lies in now, where that is not the one in its code",
               f.REGION_CODE, "330213"),
+        Field("stock_limit", "限量控制", "when more of a lot is taken than is left: warn or refuse; warn if left out",
+              f.one_of(StockLimit), "refuse", option="limit"),
         Field("locations", "位置", "read points as URIs (GLN links, URNs): events there belong to it", _location,
               "https://id.gs1.org/414/6901234500011", many=True, option="location"),
     ),

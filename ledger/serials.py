@@ -1,0 +1,101 @@
+"""Numbers for codes, given away in ranges so that none is given twice, also to terminals that are offline.
+
+A series numbers the slips of a party (scheme A), the slips of a node on a day (scheme B), or the lots that a node makes
+on a day. A range that was given away is never given again, used or not. Each is a change of the registry: an entry says
+who got it, and the audit knows how far each series is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import select
+
+from ledger.append import Outcome, Request
+from ledger.codes import PartyCode, TraceScheme, node_text
+from ledger.database import Database
+from ledger.errors import Busy, Conflict, LedgerError, LimitExceeded
+from ledger.registry import change_request
+from ledger.tables import code_series
+
+ATTEMPTS_MAX = 50
+RANGE_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What is numbered: the digits that stand before the number, how many digits it has, and the series' name."""
+
+    name: str
+    prefix: str
+    digits: int
+
+    @property
+    def last(self) -> int:
+        return int("9" * self.digits)
+
+    def code(self, number: int) -> str:
+        """The 20 digits of a number of this series."""
+        return f"{self.prefix}{number:0{self.digits}d}"
+
+
+def slips_of_party(party: PartyCode) -> Series:
+    """Scheme A: 13 digits of party, 7 of serial."""
+    return Series(f"A/{party}", party, 7)
+
+
+def slips_of_day(node: int, day: date) -> Series:
+    """Scheme B: 9 digits of node, yyMMdd, 5 of serial."""
+    return Series(f"B/{node_text(node)}/{day:%y%m%d}", f"{node_text(node)}{day:%y%m%d}", 5)
+
+
+def slips(scheme: TraceScheme, node: int, party: PartyCode, day: date) -> Series:
+    """The series of slips as the node numbers them."""
+    return slips_of_party(party) if scheme is TraceScheme.OPERATOR_SERIAL else slips_of_day(node, day)
+
+
+def lots_of_day(node: int, day: date) -> Series:
+    """Batches that a node makes: 9 digits of node, yyMMdd, 5 of serial (origin batch as deployed)."""
+    return Series(f"L/{node_text(node)}/{day:%y%m%d}", f"{node_text(node)}{day:%y%m%d}", 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Numbers `first` … `first + count - 1` of a series; `left` are still there for others."""
+
+    series: Series
+    first: int
+    count: int
+
+    @property
+    def left(self) -> int:
+        return self.series.last - self.first - self.count + 1
+
+    @property
+    def codes(self) -> list[str]:
+        return [self.series.code(number) for number in range(self.first, self.first + self.count)]
+
+
+def lease(
+    database: Database, record: Callable[[list[Request]], list[Outcome]], series: Series, count: int, holder: str
+) -> Lease:
+    """Give `holder` the next `count` numbers, or as many as are left; `LimitExceeded` where there are none.
+
+    Rivals try again: each gets other numbers. `Busy` where too many do.
+    """
+    for _ in range(ATTEMPTS_MAX):
+        with database.read() as connection:
+            row = connection.execute(select(code_series).where(code_series.c.series == series.name)).one_or_none()
+        first, version = (row.next, row.version) if row is not None else (1, 0)
+        count_now = min(count, RANGE_MAX, series.last - first + 1)
+        if count_now < 1:
+            raise LimitExceeded(f"all {series.last} numbers of the series {series.name} are given away")
+        following = {
+            "series": series.name, "version": version + 1, "next": first + count_now, "first": first, "holder": holder,
+        }  # fmt: skip
+        (outcome,) = record([change_request("code_series", following, holder)])
+        if not isinstance(outcome, LedgerError):
+            return Lease(series, first, count_now)
+        if not isinstance(outcome, Conflict):
+            raise outcome
+    raise Busy("many others take numbers of this series; try again")
