@@ -20,6 +20,7 @@ from ledger.nodes import first_nodes
 from ledger.notes import Recorded, Signer, format_receipt
 from ledger.registrar import Registrar
 from ledger.rights import migrate, require_current
+from ledger.serials import Numbers
 from ledger.settings import Settings
 from ledger.vault import Vault
 from ledger.worker import Worker
@@ -50,6 +51,11 @@ class Ledger:
     def vault(self) -> Vault:
         """What opens and seals the registry's private values."""
         return Vault(self.keys)
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        """Codes for scans that bring none."""
+        return Numbers(self.database, self.lanes.record)
 
     def today(self) -> date:
         """The city's day."""

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from ledger.documents import BODY_BYTES_MAX, EVENTS_MAX, write_json
 from ledger.errors import (
+    AskAgain,
     Busy,
     Conflict,
     LedgerDamaged,
@@ -37,6 +38,7 @@ STATUS: dict[type[LedgerError], tuple[int, str]] = {
     UnacceptableRecord: (400, "ValidationException"),
     UnreadableCode: (400, "QueryParameterException"),
     Conflict: (409, "ResourceAlreadyExistsException"),
+    AskAgain: (409, "ResourceAlreadyExistsException"),
     NotEnough: (409, "ResourceAlreadyExistsException"),
     NotRecorded: (404, "NoSuchNameException"),
     NotSignedIn: (401, "SecurityException"),
@@ -99,6 +101,10 @@ def problem(error: LedgerError) -> dict[str, Any]:
             {"event": breach.event, "path": breach.path, "reason": breach.reason}
             for breach in error.breaches[:BREACHES_SHOWN]
         ]
+    if isinstance(error, AskAgain):
+        document["again"] = True
+    if isinstance(error, NotEnough):
+        document["refused"] = True
     if isinstance(error, UnreadableCode):
         document |= {"kind": error.kind, "position": error.position, "reason": error.reason}
     return document

@@ -6,6 +6,7 @@
     |   `-- UnacceptableRecord    a record of the registry, its register
     |-- UnreadableCode      a code is not what it claims to be; says which character and why
     |-- Conflict            this id, key or version is already recorded with other content
+    |   `-- AskAgain             the same was recorded seconds ago: a person has to be asked
     |-- NotEnough           more of a lot was to be taken than is left
     |-- NotRecorded         nothing answers to that name
     |-- NotSignedIn         no credential, or one that is unknown, expired or revoked
@@ -72,6 +73,10 @@ class UnreadableCode(LedgerError, ValueError):
 
 class Conflict(LedgerError):
     """Recorded already with other content, or changed by somebody else in between."""
+
+
+class AskAgain(Conflict):
+    """The same thing was recorded seconds ago: the person is asked, nothing is guessed."""
 
 
 class NotEnough(LedgerError):

@@ -18,6 +18,7 @@ from ledger.documents import Json
 from ledger.entries import Kind, decode
 from ledger.errors import Breach, NotRecorded, UnacceptableRecord
 from ledger.gs1 import Key
+from ledger.index import Role
 from ledger.nodes import Node
 from ledger.steps import Amount, How, Scan, event_of, missing, slip_of
 from ledger.tables import balance, entry, item_entry, product
@@ -85,6 +86,12 @@ def left_of(connection: Connection, lot: Key) -> list[tuple[str, Decimal, str]]:
 def is_known(connection: Connection, lot: Key) -> bool:
     """Whether any entry speaks of this lot."""
     return connection.execute(select(item_entry.c.seq).where(item_entry.c.item == lot).limit(1)).first() is not None
+
+
+def slip_entries(connection: Connection, slip: Key) -> int:
+    """How many entries made this slip: more than one is one too many."""
+    question = select(func.count()).where(item_entry.c.item == slip, item_entry.c.role == Role.OUTPUT)
+    return connection.execute(question).scalar_one()
 
 
 def plan(connection: Connection, scan: Scan, lot: Key | None, node: Node, new_lot: Number, new_slip: Number) -> Plan:

@@ -5,6 +5,8 @@ on a day. A range that was given away is never given again, used or not. Each is
 who got it, and the audit knows how far each series is.
 """
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -18,7 +20,9 @@ from ledger.errors import Busy, Conflict, LedgerError, LimitExceeded
 from ledger.registry import change_request
 from ledger.tables import code_series
 
+Record = Callable[[list[Request]], list[Outcome]]
 ATTEMPTS_MAX = 50
+OWN_RANGE, SERIES_KEPT = 20, 10_000
 RANGE_MAX = 500
 
 
@@ -74,6 +78,27 @@ class Lease:
     @property
     def codes(self) -> list[str]:
         return [self.series.code(number) for number in range(self.first, self.first + self.count)]
+
+
+class Numbers:
+    """A process's own numbers: ranges that it has leased, given out one by one to scans that bring no code."""
+
+    def __init__(self, database: Database, record: Record) -> None:
+        self._database, self._record = database, record
+        self._lock = threading.Lock()
+        self._ranges: OrderedDict[str, list[str]] = OrderedDict()
+
+    def take(self, series: Series, holder: str) -> str:
+        """The next code of a series."""
+        with self._lock:
+            codes = self._ranges.pop(series.name, [])
+            if not codes:
+                codes = lease(self._database, self._record, series, OWN_RANGE, holder).codes[::-1]
+            code = codes.pop()
+            self._ranges[series.name] = codes
+            while len(self._ranges) > SERIES_KEPT:  # what is left of a range that nobody asks for any more is not used
+                self._ranges.popitem(last=False)
+            return code
 
 
 def lease(
