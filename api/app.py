@@ -21,6 +21,10 @@ _TOP = [
     "proof",
     "key",
     "registry",
+    "scans",
+    "steps",
+    "leases",
+    "balances",
     "credentials",
     "health",
 ]

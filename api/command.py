@@ -27,6 +27,7 @@ from api.problems import exit_code
 from api.records import add_registers
 from api.screen import err, out, progress, say, show, table, warn
 from api.serve import serve_http
+from api.symbols import symbol_app
 from ledger.access import Role
 from ledger.audit import audit as run_audit
 from ledger.capture import ErrorBehaviour
@@ -62,6 +63,7 @@ app.add_typer(credential_app, name="credential")
 app.add_typer(key_app, name="key")
 add_registers(app, REGISTERS)
 app.add_typer(city_app, name="city")
+app.add_typer(symbol_app, name="symbol")
 
 
 # --- running --------------------------------------------------------------------------------------

@@ -31,12 +31,14 @@ from ledger.errors import (
     Unavailable,
     UnreadableCode,
 )
+from scanners.symbols import Unreadable
 
 STATUS: dict[type[LedgerError], tuple[int, str]] = {
     Unacceptable: (400, "ValidationException"),
     UnacceptableEvent: (400, "ValidationException"),
     UnacceptableRecord: (400, "ValidationException"),
     UnreadableCode: (400, "QueryParameterException"),
+    Unreadable: (400, "QueryParameterException"),
     Conflict: (409, "ResourceAlreadyExistsException"),
     AskAgain: (409, "ResourceAlreadyExistsException"),
     NotEnough: (409, "ResourceAlreadyExistsException"),

@@ -16,7 +16,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Response
 from fastapi import Path as FromPath
 from fastapi import Request as HttpRequest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from sqlalchemy import Connection
 
 from api.auth import LedgerHere, MayCapture, MayTrace
@@ -94,7 +94,9 @@ class ScanBody(_Input):
     madeUnit: str | None = None
     price: str | None = Field(default=None, description="a unit, in yuan")
     counterparty: str | None = None
-    vouchers: list[VoucherBody] = Field(default=[], max_length=20)
+    vouchers: Annotated[
+        list[VoucherBody], WithJsonSchema({"type": "array", "items": VoucherBody.model_json_schema()})
+    ] = Field(default=[], max_length=20)
     result: str | None = Field(default=None, max_length=20)
     trace: str | None = Field(default=None, description="a leased code that stands on the slip already")
     offline: bool = Field(default=False, description="it happened while the server could not be reached")

@@ -27,6 +27,9 @@ MARKER, FAR_MARKER = "near-secret-7f3a", "far-secret-91bc"
 LOT = "https://id.gs1.org/01/06901234500103/10/L1"
 KEEPERS = {Role.MARKET, Role.REGULATOR, Role.ADMIN}
 PARTY_BODY = {"party": f"{NODE}0001", "kinds": ["farm"], "legal_name": "x", "credit_code": "91350100M000100Y43"}
+SCAN_BODY = {"scan": "6a1c1e0e-6b1f-4b55-8d5d-0a8a4f1f2c01", "node": NODE, "step": "opening_stock", "goods": "21113011",
+             "quantity": "1", "at": "2026-11-25T08:00:00+08:00"}  # fmt: skip
+VOID_BODY = {"reason": "did_not_occur", "at": "2026-11-25T08:00:00+08:00"}
 CREDENTIAL_BODY = {"role": "regulator", "label": "x"}
 
 # method, path, body, who may. Written by hand from the issue and DESIGN.md, not from ledger/access.py.
@@ -43,6 +46,11 @@ ROUTES: list[tuple[str, str, object, set]] = [
     ("OPTIONS", "/events/urn:x:y", None, EVERYBODY),
     ("GET", "/trace/urn:x:y", None, READERS),
     ("GET", f"/entries/{NODE}/1", None, READERS),
+    ("GET", "/steps", None, WRITERS),
+    ("POST", "/scans", SCAN_BODY, WRITERS),
+    ("POST", "/scans/6a1c1e0e-6b1f-4b55-8d5d-0a8a4f1f2c01/void", VOID_BODY, WRITERS),
+    ("POST", "/leases", {"node": NODE}, WRITERS),
+    ("GET", "/balances/urn:x:y", None, READERS),
     ("GET", "/checkpoint", None, EVERYBODY),
     ("GET", "/key", None, EVERYBODY),
     ("GET", "/tile/entries/000.p/1", None, EVERYBODY),
@@ -56,6 +64,7 @@ ROUTES: list[tuple[str, str, object, set]] = [
     ("POST", "/registry/parties/import", {}, KEEPERS),
     ("POST", "/registry/parties/search", {"any": "x"}, READERS),
     ("POST", "/registry/parties/export", {}, READERS),
+    ("GET", "/registry/regions/330212/path", None, READERS),
     ("GET", f"/registry/parties/{NODE}0001", None, READERS),
     ("PATCH", f"/registry/parties/{NODE}0001", {"contact": "y"}, KEEPERS),
     ("POST", f"/registry/parties/{NODE}0001/steps", {"step": "suspend", "reason": "x"}, KEEPERS),

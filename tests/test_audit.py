@@ -19,7 +19,7 @@ from api.ledger import Ledger, now
 from ledger.access import Role
 from ledger.audit import Report, audit
 from ledger.capture import ErrorBehaviour, requests_of
-from ledger.codes import CITY, IMPORT, TraceScheme, node_text
+from ledger.codes import CITY, IMPORT, PartyCode, TraceScheme, node_text
 from ledger.credentials import issue, revoke
 from ledger.documents import read_document
 from ledger.entries import GENESIS, Kind, encode, hash_of
@@ -30,6 +30,7 @@ from ledger.nodes import OPERATOR, add_node, places_of
 from ledger.notes import Recorded, open_receipt
 from ledger.registers import NODE, PARTY, register_of
 from ledger.registry import Purpose, Wanted, listing, reading_request, record
+from ledger.serials import lease, slips_of_party
 from ledger.tables import APPEND_ONLY, POSITIONS, REGISTRY, SEARCH, VERSIONS
 from ledger.worker import Worker, integrate_now
 from tests.conftest import VECTORS, Own, look, sign
@@ -135,6 +136,9 @@ def register(ledger: Ledger) -> None:
                 with ledger.database.read() as connection:
                     present = record(connection, ledger.vault, register_of(name), key)
                 ledger.record(keeper.step(present, "suspend", "a reason"))
+    for count in (3, 2):
+        lease(ledger.database, ledger.lanes.record, slips_of_party(PartyCode(f"{B}0001")), count, "operator")
+    lease(ledger.database, ledger.lanes.record, slips_of_party(PartyCode(f"{B}0002")), 1, "operator")
     with ledger.database.read() as connection:
         first, _, third = listing(connection, ledger.vault, PARTY, Wanted(), None, 10)
         market = record(connection, ledger.vault, NODE, (str(A),))

@@ -38,7 +38,8 @@ def commands_of(register: Register) -> list[str]:
 
 COMMANDS = [
     "demo", "serve", "worker", "migrate", "capture", "erase", "trace", "audit", "proof", "verify", "key show",
-    "key replace", "key replace-registry", "credential add", "credential list", "credential revoke",
+    "key replace", "key replace-registry", "city make", "city load", "symbol read", "symbol look", "symbol label",
+     "credential add", "credential list", "credential revoke",
     *(f"{register.name} {command}" for register in REGISTERS for command in commands_of(register)),
 ]  # fmt: skip
 
