@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ARRAY, BigInteger, Connection, Integer, LargeBinary, Text, any_, column, func, literal, select
 
 from ledger.access import Actor
+from ledger.codes import PARTY_URN
 from ledger.disclosure import whole
 from ledger.documents import read_json
 from ledger.drafts import id_key
@@ -425,7 +426,8 @@ def walk(start: Key, starts: Iterable[Key], direction: Direction, reads: _Reads)
 def trace(connection: Connection, start: Key, direction: Direction, actor: Actor) -> Graph:
     """The trace of a code, as far as `actor` may see; `NotRecorded` where nothing speaks of it.
 
-    Who does not see everything can trace what occurs in entries of their own nodes: those whole, others' open parts.
+    Who does not see everything can trace what occurs in entries of their own nodes: those whole, others' open parts,
+    and of a step that a partner took with them who dealt and under which paper.
     Of a whole class of goods they see their own entries only, since everybody knows its code.
     """
     if _UNSTORABLE.search(start):
@@ -482,10 +484,24 @@ def _step(hash_: bytes, data: bytes, sealed: bytes | None, actor: Actor) -> Step
     c, named = columns(event), list(mentions(event))
     if may_see and sealed is not None:
         event = whole(event, read_json(bytes(sealed)))
+    elif sealed is not None:
+        event = whole(event, _of_partner(read_json(bytes(sealed)), actor))
     is_whole = may_see and (sealed is not None or found.commitment is None)
     return Step(
         found.node, found.seq, hash_, found.record_time, event, is_whole, named, c.event_time, c.action, c.business_step
     )
+
+
+_DEAL = ("/sourceList", "/destinationList", "/bizTransactionList")
+
+
+def _of_partner(sealed: Json, actor: Actor) -> Json:
+    """Of a partner's step what its other side may see, one back and one forward: who dealt, and under which paper."""
+    parties = [party for name in _DEAL[:2] for one in sealed.get(name, ()) for party in one.values()]
+    ours = {str(party).removeprefix(PARTY_URN)[:9] for party in parties if str(party).startswith(PARTY_URN)}
+    if not any(actor.may_see(int(code)) for code in ours if code.isdigit()):
+        return {}
+    return {name: sealed[name] for name in _DEAL if name in sealed}
 
 
 def _declared_in_error(connection: Connection, names: set[str]) -> set[str]:

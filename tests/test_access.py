@@ -324,3 +324,36 @@ def test_an_erased_part_is_shown_to_nobody(traded: Server) -> None:
         found = client.get(f"/trace/{quote(LOT, safe='')}").json()
         (step,) = [step for step in found["events"] if step["entry"] == f"{NODE}/1"]
         assert step["visible"] == "open" and MARKER not in json.dumps(step)
+
+
+def test_a_partner_sees_who_dealt_with_it_and_nobody_else_s_deals(server: Server) -> None:
+    """One step back and one forward by party: of a step between two others only what is open."""
+    steps = [(NODE, OTHER, "with"), (OTHER, "330212077", "away")]
+    for seller, buyer, name in steps:
+        event = {
+            "type": "ObjectEvent", "action": "OBSERVE", "bizStep": "shipping", "eventTime": "2026-11-23T10:00:00+08:00",
+            "eventTimeZoneOffset": "+08:00", "readPoint": {"id": f"urn:suyuan:node:{seller}"},
+            "quantityList": [{"epcClass": LOT_URI, "quantity": 5, "uom": "KGM"}],
+            "bizTransactionList": [{"type": "desadv", "bizTransaction": f"urn:suyuan:voucher:{name}"}],
+            "sourceList": [{"type": "owning_party", "source": f"urn:suyuan:party:{seller}0000"}],
+            "destinationList": [{"type": "owning_party", "destination": f"urn:suyuan:party:{buyer}0000"}],
+            "suyuan:price": 7, "@context": [*BARE_EVENT["@context"], {"suyuan": "https://suyuan.example/ns/"}],
+        }  # fmt: skip
+        assert server.client(Role.WHOLESALER, seller).post("/events", json=event).status_code == 201
+    # OTHER bought from NODE and sold on; NODE sees its own sale, and nothing of what OTHER did afterwards.
+    client = server.client(Role.WHOLESALER, OTHER)
+    seen = {step["bizTransactionList"][0]["bizTransaction"][-4:] for step in events_of(client, LOT_URI)}
+    assert seen == {"with", "away"}
+    by_node = {step["entry"][:9]: step for step in events_of(server.client(Role.WHOLESALER, NODE), LOT_URI)}
+    assert by_node[NODE]["visible"] == "whole" and "parties" in by_node[NODE]
+    assert by_node[OTHER]["visible"] == "open" and not {"parties", "bizTransactionList"} & by_node[OTHER].keys()
+    bought = {step["entry"][:9]: step for step in events_of(client, LOT_URI)}[NODE]
+    assert bought["visible"] == "open" and bought["parties"][0]["party"] == f"urn:suyuan:party:{NODE}0000"
+    assert "suyuan:price" not in json.dumps(bought)
+
+
+LOT_URI = "https://id.gs1.org/01/06901234500103/10/L9"
+
+
+def events_of(client: httpx.Client, code: str) -> list[dict]:
+    return client.get(f"/trace/{code}").json()["events"]
