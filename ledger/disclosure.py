@@ -9,7 +9,11 @@ puts the two together again.
 Pure.
 """
 
+from collections.abc import Callable
 from typing import Any
+
+from ledger.codes import PARTY_URN
+from ledger.gs1 import is_digits
 
 Json = dict[str, Any]
 
@@ -102,6 +106,21 @@ def whole(opened: Json, sealed: Json) -> Json:
             target = target[int(part)] if isinstance(target, list) else target[part]
         target[last] = value
     return event
+
+
+_DEAL = ("/sourceList", "/destinationList", "/bizTransactionList")
+
+
+def of_partner(sealed: Json, may_see: Callable[[int], bool]) -> Json:
+    """What of a step's sealed part its other side may see, one back and one forward: who dealt, under which paper.
+
+    `may_see` says of a node whether it is the reader's.
+    """
+    parties = [str(party) for name in _DEAL[:2] for one in sealed.get(name, ()) for party in one.values()]
+    nodes = [party.removeprefix(PARTY_URN)[:9] for party in parties if party.startswith(PARTY_URN)]
+    if not any(may_see(int(node)) for node in nodes if is_digits(node)):
+        return {}
+    return {name: sealed[name] for name in _DEAL if name in sealed}
 
 
 def _copy(value: Any) -> Any:

@@ -25,8 +25,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ARRAY, BigInteger, Connection, Integer, LargeBinary, Text, any_, column, func, literal, select
 
 from ledger.access import Actor
-from ledger.codes import PARTY_URN
-from ledger.disclosure import whole
+from ledger.disclosure import of_partner, whole
 from ledger.documents import read_json
 from ledger.drafts import id_key
 from ledger.entries import Kind, decode
@@ -485,23 +484,11 @@ def _step(hash_: bytes, data: bytes, sealed: bytes | None, actor: Actor) -> Step
     if may_see and sealed is not None:
         event = whole(event, read_json(bytes(sealed)))
     elif sealed is not None:
-        event = whole(event, _of_partner(read_json(bytes(sealed)), actor))
+        event = whole(event, of_partner(read_json(bytes(sealed)), actor.may_see))
     is_whole = may_see and (sealed is not None or found.commitment is None)
     return Step(
         found.node, found.seq, hash_, found.record_time, event, is_whole, named, c.event_time, c.action, c.business_step
     )
-
-
-_DEAL = ("/sourceList", "/destinationList", "/bizTransactionList")
-
-
-def _of_partner(sealed: Json, actor: Actor) -> Json:
-    """Of a partner's step what its other side may see, one back and one forward: who dealt, and under which paper."""
-    parties = [party for name in _DEAL[:2] for one in sealed.get(name, ()) for party in one.values()]
-    ours = {str(party).removeprefix(PARTY_URN)[:9] for party in parties if str(party).startswith(PARTY_URN)}
-    if not any(actor.may_see(int(code)) for code in ours if code.isdigit()):
-        return {}
-    return {name: sealed[name] for name in _DEAL if name in sealed}
 
 
 def _declared_in_error(connection: Connection, names: set[str]) -> set[str]:
