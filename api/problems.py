@@ -106,7 +106,7 @@ def problem(error: LedgerError) -> dict[str, Any]:
     if isinstance(error, AskAgain):
         document["again"] = True
     if isinstance(error, NotEnough):
-        document["refused"] = True
+        document["refused"] = error.refusal
     if isinstance(error, UnreadableCode):
         document |= {"kind": error.kind, "position": error.position, "reason": error.reason}
     return document

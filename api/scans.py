@@ -41,7 +41,7 @@ from ledger.reads import ReadEntry, entries_of_event
 from ledger.registers.fields import day_of
 from ledger.registers.goods import GOODS, Unit, in_base_unit
 from ledger.scanning import AGAIN_S, Plan, left_of, lot_at, plan, recent_like, slip_entries
-from ledger.serials import RANGE_MAX, lease, lots_of_day, slips
+from ledger.serials import RANGE_MAX, lots_of_day, slips
 from ledger.steps import BY_NAME, STEPS, Scan, Voucher, VoucherKind
 from scanners.symbols import Reading, parse_symbol
 
@@ -148,7 +148,8 @@ def post_scan(ledger: LedgerHere, actor: MayCapture, body: Annotated[ScanBody, D
         return _answer(ledger, known, [], 200)
     scan, lot = _scan(body, raw, ledger.today())
     with ledger.database.read() as connection:
-        made = plan(connection, scan, lot, node, _lots(ledger, actor, scan), _slips(ledger, actor, scan, node))
+        numbers = (_lots(ledger, actor, scan), _slips(ledger, actor, scan, node))
+        made = plan(connection, scan, lot, node, *numbers, strict=node.refuses_over_stock and not body.offline)
         if not body.offline and not body.confirm:
             like = recent_like(connection, scan, made.event, now() - timedelta(seconds=AGAIN_S))
             if like is not None:
@@ -157,7 +158,7 @@ def post_scan(ledger: LedgerHere, actor: MayCapture, body: Annotated[ScanBody, D
     try:
         ledger.record(_request(ledger, actor, made.event, within_stock=refuses))
     except NotEnough as error:
-        _refuse(ledger, actor, scan, error)
+        error.refusal = _refuse(ledger, actor, scan, error)
         raise
     except Conflict:  # the same scan came twice at once, and the other was faster
         if (known := _known(ledger, body.scan, raw)) is None:
@@ -296,13 +297,15 @@ def _known(ledger: Ledger, scan: str, raw: Json) -> ReadEntry | None:
     return found
 
 
-def _refuse(ledger: Ledger, actor: Actor, scan: Scan, error: NotEnough) -> None:
-    """That a scan was decided against is an entry."""
+def _refuse(ledger: Ledger, actor: Actor, scan: Scan, error: NotEnough) -> str:
+    """That a scan was decided against is an entry: its name."""
     body = {"refusal": {
         "scan": scan.scan, "step": scan.step.name, "item": error.item, "missing": error.missing, "uom": error.uom,
     }}  # fmt: skip
     name = refusal_name(scan.scan)
-    ledger.record(Request([draft_once(scan.node, Kind.REFUSAL, body, name, secrets.token_bytes)], actor.name))
+    refusal = draft_once(scan.node, Kind.REFUSAL, body, name, secrets.token_bytes)
+    (place,) = ledger.record(Request([refusal], actor.name))
+    return f"{node_text(place.node)}/{place.seq}"
 
 
 def _odd(ledger: Ledger, body: ScanBody, scan: Scan, made: Plan) -> list[str]:
@@ -355,12 +358,17 @@ def _lot_json(connection: Connection, element: Json, holder: str) -> Json:
 # --- codes ----------------------------------------------------------------------------------------
 
 
-def _lots(ledger: Ledger, actor: Actor, scan: Scan) -> Callable[[date], str]:
-    return lambda day: ledger.numbers.take(lots_of_day(scan.node, day), actor.name)
+def _lots(ledger: Ledger, actor: Actor, scan: Scan) -> Callable[[], str]:
+    return lambda: ledger.numbers.take(lots_of_day(scan.node, _day(ledger, scan)), actor.name)
 
 
-def _slips(ledger: Ledger, actor: Actor, scan: Scan, node: Node) -> Callable[[date], str]:
-    return lambda day: ledger.numbers.take(slips(node.trace_scheme, scan.node, scan.party, day), actor.name)
+def _slips(ledger: Ledger, actor: Actor, scan: Scan, node: Node) -> Callable[[], str]:
+    return lambda: ledger.numbers.take(slips(node.trace_scheme, scan.node, scan.party, _day(ledger, scan)), actor.name)
+
+
+def _day(ledger: Ledger, scan: Scan) -> date:
+    """The city's day of a scan."""
+    return scan.at.astimezone(ledger.settings.zone).date()
 
 
 @router.post("/leases", status_code=201, openapi_extra=_documented(LeaseBody))
@@ -374,7 +382,7 @@ def post_lease(
         raise UnacceptableRecord([Breach("party", f"{party} is no operator of the node {body.node}")])
     day = ledger.today() if body.day is None else day_of(body.day)
     series = lots_of_day(node.node, day) if body.kind == "lot" else slips(node.trace_scheme, node.node, party, day)
-    found = lease(ledger.database, ledger.lanes.record, series, body.count, actor.name)
+    found = ledger.numbers.lease(series, body.count, actor.name)
     return {
         "series": series.name, "codes": found.codes, "left": found.left,
         "runsOut": found.left * LOW_SHARE < series.last,
@@ -388,11 +396,19 @@ def void_scan(
     """Take back a scan that was a mistake: an error declaration, never a change. What it moved is moved back."""
     with ledger.database.read() as connection:
         found = entries_of_event(connection, f"urn:uuid:{scan}", actor)
-    if len(found) > 1:
-        raise Conflict(f"the scan {scan} was taken back already")
     event = found[0].event
+    if len(found) > 1:  # sent again, or by somebody else: it is taken back, once
+        declared = found[-1].entry
+        if found[-1].event["errorDeclaration"]["reason"] != body.reason:
+            raise Conflict(f"the scan {scan} was taken back already, for another reason")
+        place = Recorded(declared.node, declared.seq, declared.hash, time_text(declared.record_time))
+        return _voided(ledger, scan, place)
     event["errorDeclaration"] = {"declarationTime": time_text(_time(body.at)), "reason": body.reason}
     (place,) = ledger.record(_request(ledger, actor, event, within_stock=False))
+    return _voided(ledger, scan, place)
+
+
+def _voided(ledger: Ledger, scan: UUID, place: Recorded) -> dict[str, Any]:
     return {"scan": str(scan), "entries": [f"{node_text(place.node)}/{place.seq}"], "receipt": ledger.receipt([place])}
 
 

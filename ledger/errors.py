@@ -80,7 +80,9 @@ class AskAgain(Conflict):
 
 
 class NotEnough(LedgerError):
-    """`missing` more of `item` was to be taken from `holder` than is left there."""
+    """`missing` more of `item` was to be taken from `holder` than is left; `refusal` is the entry that says so."""
+
+    refusal: str | None = None
 
     def __init__(self, item: str, holder: str, missing: Decimal, uom: str) -> None:
         self.item, self.holder, self.missing, self.uom = item, holder, missing, uom

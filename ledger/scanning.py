@@ -7,7 +7,7 @@ recorded.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 
 from sqlalchemy import Connection, func, select
@@ -27,8 +27,8 @@ GS1_URI = "https://id.gs1.org/"
 AGAIN_S = 10
 """Two scans of the same at the same counter within so many seconds are asked about."""
 LOTS_MAX = 100
-Number = Callable[[date], str]
-"""The next lot's 20 digits, or the next slip's, on a day."""
+Number = Callable[[], str]
+"""The next lot's 20 digits, or the next slip's."""
 _TAKING = (How.MAKE, How.LEAVE, How.SELL, How.USE, How.COUNT, How.TEST)
 
 
@@ -54,6 +54,11 @@ class Plan:
 def uri_of(key: str) -> str:
     """A canonical key as the URI that an event names it by."""
     return key if key.startswith("urn:") or "://" in key else GS1_URI + key
+
+
+def lot_uri(goods: str, batch: str) -> str:
+    """A lot that we number: of goods by their GTIN a GS1 lot, of others one of ours."""
+    return f"{GS1_URI}01/{goods}/10/{batch}" if len(goods) == 14 else f"{LOT_URN}{goods}:{batch}"
 
 
 def held(connection: Connection, holder: str, goods: str) -> list[Held]:
@@ -94,8 +99,14 @@ def slip_entries(connection: Connection, slip: Key) -> int:
     return connection.execute(question).scalar_one()
 
 
-def plan(connection: Connection, scan: Scan, lot: Key | None, node: Node, new_lot: Number, new_slip: Number) -> Plan:
-    """What to record; `UnacceptableRecord` names all that is missing or does not go together."""
+def plan(
+    connection: Connection, scan: Scan, lot: Key | None, node: Node, new_lot: Number, new_slip: Number, *,
+    strict: bool = False,
+) -> Plan:  # fmt: skip
+    """What to record; `UnacceptableRecord` names all that is missing or does not go together.
+
+    Goods of which nothing is left here are refused where `strict`; else they are of a lot with an open end.
+    """
     known = lot is not None and is_known(connection, lot)
     breaches = list(missing(scan, node.kind, known_lot=known or scan.step.how is not How.ENTER))
     if scan.goods is None and lot is None:
@@ -103,7 +114,6 @@ def plan(connection: Connection, scan: Scan, lot: Key | None, node: Node, new_lo
     if breaches:
         raise UnacceptableRecord(breaches)
     holder = node_text(scan.node) if scan.party.endswith("0000") else str(scan.party)
-    day = scan.at.date()
     warnings: list[str] = []
     taken: list[Amount] = []
     made: Amount | None = None
@@ -112,18 +122,25 @@ def plan(connection: Connection, scan: Scan, lot: Key | None, node: Node, new_lo
         taken, made = _counted(connection, scan, holder, lot)
     elif how in _TAKING:
         open_lots = lot_at(connection, holder, lot) if lot else held(connection, holder, scan.goods or "")
-        taken = _take(scan, open_lots, lot, warnings)
+        if not open_lots and lot is None:
+            if strict or scan.quantity is None:
+                raise NotRecorded(f"nothing of {scan.goods} is left here; scan the lot, or record where it came from")
+            warnings.append("open_end")
+            taken = [_amount(scan, lot_uri(scan.goods or "", new_lot()))]
+        else:
+            taken = _take(scan, open_lots, lot, warnings)
     elif how is How.ENTER and lot is not None and known:
         taken = [_amount(scan, uri_of(lot))]
     else:
         if lot is None or how is How.BEGIN:
-            lot = Key(f"{LOT_URN}{scan.goods}:{new_lot(day)}")
-        made = _amount(scan, uri_of(lot))
+            made = _amount(scan, lot_uri(scan.goods or "", new_lot()))
+        else:
+            made = _amount(scan, uri_of(lot))
         warnings += ["open_end"] if how is How.ENTER else []
     if how is How.MAKE and scan.made is not None:
-        made = Amount(f"{LOT_URN}{scan.goods}:{new_lot(day)}", scan.made, scan.made_unit)
+        made = Amount(lot_uri(scan.goods or "", new_lot()), scan.made, scan.made_unit)
     if how is How.SELL and scan.quantity is not None:
-        made = slip_of(scan.trace or new_slip(day), scan.quantity, taken[0].uom if taken else scan.unit)
+        made = slip_of(scan.trace or new_slip(), scan.quantity, taken[0].uom if taken else scan.unit)
     return Plan(event_of(scan, taken, made), taken, made, warnings)
 
 
@@ -136,10 +153,8 @@ def _amount(scan: Scan, lot: str) -> Amount:
 def _take(scan: Scan, open_lots: list[Held], lot: Key | None, warnings: list[str]) -> list[Amount]:
     """Of the open lots as much as the scan says, first in, first out; a test takes nothing and concerns all of one."""
     if not open_lots:
-        if lot is None:
-            raise NotRecorded(f"nothing of {scan.goods} is left here; scan the lot, or record where it came from first")
         warnings.append("not_here")
-        return [Amount(uri_of(lot), scan.quantity if scan.quantity is not None else Decimal(0), scan.unit)]
+        return [Amount(uri_of(lot or Key("")), scan.quantity if scan.quantity is not None else Decimal(0), scan.unit)]
     if scan.quantity is None:
         return [Amount(uri_of(open_lots[0].lot), open_lots[0].quantity, open_lots[0].uom or None)]
     wanted, taken = scan.quantity, list[Amount]()
