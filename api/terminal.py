@@ -98,7 +98,9 @@ def _others(given: list[str]) -> dict[str, Any]:
     return {**found, "goods": goods}
 
 
-@terminal_app.command("run", help="Record what is scanned. The lines:\n\n```\n" + HELP + "\n```")
+@terminal_app.command(
+    "run", help=f"Record what is scanned. Example: `suyuan terminal run till`. The lines:\n\n```\n{HELP}\n```"
+)
 def run(
     folder: Folder,
     device: Annotated[Path | None, typer.Option(help="also read a serial or other text device")] = None,

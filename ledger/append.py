@@ -131,7 +131,8 @@ def append(connection: psycopg.Connection, requests: Sequence[Request], clock: C
     to be written; the same requests again are safe. `Busy` where rivals won `ATTEMPTS_MAX` times in a row.
     """
     outcomes: dict[int, Outcome] = {}
-    for _ in range(ATTEMPTS_MAX):
+    lost_to_others = 0  # rounds in which nothing was decided; every other round decides at least one request
+    while lost_to_others < ATTEMPTS_MAX:
         now = {index: requests[index] for index in _without_clashes(requests, outcomes)}
         if not now:
             return [outcomes[index] for index in range(len(requests))]
@@ -142,6 +143,7 @@ def append(connection: psycopg.Connection, requests: Sequence[Request], clock: C
             outcomes |= lost.outcomes
         except (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
             connection.rollback()  # another lane recorded one of these ids meanwhile: the next attempt sees it
+            lost_to_others += 1
         except BaseException:
             if not connection.closed:
                 connection.rollback()

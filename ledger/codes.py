@@ -255,6 +255,7 @@ TRACE_URN, DRUG_URN, NODE_URN = "urn:suyuan:trace:", "urn:suyuan:drug:", "urn:su
 PARTY_URN, LOT_URN = "urn:suyuan:party:", "urn:suyuan:lot:"
 """National codes are no URIs, and EPCIS wants URIs: these name them in events. As a read point a party is its place at
 its node; a lot is its goods code and 20 digits of batch."""
+_UNSTORABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # PostgreSQL takes neither NUL nor lone surrogates
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:\S+")
 
 
@@ -265,6 +266,8 @@ def key_of_code(text: str) -> Key:
     and 14 a GTIN. Other texts are `UnreadableCode`.
     """
     text = text.strip()
+    if _UNSTORABLE.search(text):
+        raise UnreadableCode("code", text, "it holds a character that no code has")
     if text.startswith("("):
         return parse_element_string(text)
     if is_digits(text):
