@@ -27,7 +27,7 @@ from ledger.access import Actor
 from ledger.append import Request
 from ledger.balances import holder_of
 from ledger.capture import ErrorBehaviour, requests_of
-from ledger.codes import TRACE_URN, key_of_code, node_text, parse_node, parse_party
+from ledger.codes import TRACE_URN, key_of_code, node_text, parse_node, parse_party, parse_trace_code
 from ledger.documents import Json, read_document, write_json
 from ledger.drafts import draft_once, refusal_name
 from ledger.entries import Kind, time_text
@@ -144,9 +144,12 @@ def post_scan(ledger: LedgerHere, actor: MayCapture, body: Annotated[ScanBody, D
     """Record a scan. 200 if it was recorded before; 409 with `again` where the person has to be asked."""
     node = _node(ledger, actor, body.node)
     raw = body.model_dump(exclude_none=True, exclude={"offline", "confirm"})
+    raw["scan"] = body.scan.lower()
     if (known := _known(ledger, body.scan, raw)) is not None:
         return _answer(ledger, known, [], 200)
     scan, lot = _scan(body, raw, ledger.today())
+    if scan.trace is not None and parse_trace_code(scan.trace, node.trace_scheme).node != node.node:
+        raise UnacceptableRecord([Breach("trace", "this is no trace code of this node; lease some from /leases")])
     with ledger.database.read() as connection:
         numbers = (_lots(ledger, actor, scan), _slips(ledger, actor, scan, node))
         made = plan(connection, scan, lot, node, *numbers, strict=node.refuses_over_stock and not body.offline)
@@ -262,7 +265,10 @@ def _named(body: ScanBody, today: date) -> tuple[Key | None, str | None]:
     if goods is not None:
         goods = str(GOODS.field("goods").parse(goods, today))
     if body.lot is not None:
-        return key_of_code(body.lot), goods
+        lot = key_of_code(body.lot)
+        if lot.startswith(TRACE_URN) or not identifies_goods_closely(lot):
+            raise ValueError("this names no lot; name the one that it was taken from")
+        return lot, goods
     if body.scanned is None:
         return None, goods
     code = parse_symbol(body.scanned, today=today)

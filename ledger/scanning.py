@@ -111,6 +111,8 @@ def plan(
     breaches = list(missing(scan, node.kind, known_lot=known or scan.step.how is not How.ENTER))
     if scan.goods is None and lot is None:
         breaches.append(Breach("scanned", "scan or name the lot, or name the goods"))
+    if scan.step.how is How.MAKE and lot is None:
+        breaches.append(Breach("scanned", "scan or name the lot that it is made of; the goods are what is made"))
     if breaches:
         raise UnacceptableRecord(breaches)
     holder = node_text(scan.node) if scan.party.endswith("0000") else str(scan.party)
@@ -158,7 +160,10 @@ def _take(scan: Scan, open_lots: list[Held], lot: Key | None, warnings: list[str
     if scan.quantity is None:
         return [Amount(uri_of(open_lots[0].lot), open_lots[0].quantity, open_lots[0].uom or None)]
     wanted, taken = scan.quantity, list[Amount]()
-    fitting = [one for one in open_lots if (one.uom or None) == scan.unit] or open_lots[:1]
+    fitting = [one for one in open_lots if (one.uom or None) == scan.unit]
+    if not fitting:
+        units = ", ".join(sorted({one.uom or "H87" for one in open_lots}))
+        raise UnacceptableRecord([Breach("unit", f"what is there is counted in {units}")])
     for one in fitting:
         part = min(wanted, max(one.quantity, Decimal(0)))
         if part > 0:

@@ -6,6 +6,7 @@ Sources: MOFCOM's records of the links (their names are in `record`) and the law
 2.0 for types, steps and dispositions. Pure.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -179,6 +180,9 @@ class Scan:
         return f"urn:uuid:{self.scan}"
 
 
+_RESULT = re.compile(r"[01]|passed|failed|合格|不合格|[0-9]{1,3}(\.[0-9]{1,6})?")
+
+
 def missing(scan: Scan, kind: str | None, *, known_lot: bool) -> Iterator[Breach]:
     """What the step needs and the scan does not have; where the step is not taken at such a node."""
     step = scan.step
@@ -191,6 +195,10 @@ def missing(scan: Scan, kind: str | None, *, known_lot: bool) -> Iterator[Breach
             yield Breach(name, f"{step.chinese} {step.name} needs it ({step.source or 'to be recorded'})")
     if scan.quantity is not None and scan.quantity <= 0 and step.how is not How.COUNT:
         yield Breach("quantity", "it is more than 0")
+    if scan.made is not None and scan.made <= 0:
+        yield Breach("made", "it is more than 0")
+    if step.how is How.TEST and scan.result is not None and not _RESULT.fullmatch(scan.result):
+        yield Breach("result", "give passed or failed, or the inhibition in percent, such as 12.5")
     for group in () if known_lot else step.vouchers:
         if not any(voucher.kind in group for voucher in scan.vouchers):
             names = "、".join(sorted(one.chinese for one in group))

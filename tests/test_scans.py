@@ -285,3 +285,38 @@ def test_leased_codes_are_used_and_a_second_use_is_told(city: httpx.Client) -> N
     twice = scan(city, MARKET, "retail_sale", confirm=True, **sale)
     assert [one["code"] for one in twice["warnings"]] == ["trace_used"]
     assert scan(city, MARKET, "retail_sale", party=STALL, lot=lot, quantity="2")["trace"] not in codes
+
+
+def test_what_would_spoil_the_stock_is_refused(city: httpx.Client) -> None:
+    """Another unit, a slip or a class instead of a lot, nothing made, pork made of pork that is not there."""
+    lot = opened(city, MARKET, "9", STALL)
+    sale = {"party": STALL, "quantity": "1"}
+    for field, change in (
+        ("unit", {"lot": lot, "unit": "H87"}), ("scanned", {"lot": "urn:suyuan:trace:33021201400010000001"}),
+        ("scanned", {"lot": "https://id.gs1.org/01/06901234500103"}),
+    ):  # fmt: skip
+        said = scan(city, MARKET, "retail_sale", status=400, **sale, **change)
+        assert [error["path"] for error in said["errors"]] == [field]
+    pigs = scan(city, ABATTOIR, "opening_stock", goods="pig", quantity="10", unit="H87")["made"]["lot"]
+    heads = {"quantity": "10", "unit": "H87", "goods": "21113011"}
+    for field, change in (("made", {"lot": pigs, "made": "0"}), ("scanned", {"made": "800"})):
+        said = scan(city, ABATTOIR, "slaughter", status=400, **heads, **change)
+        assert [error["path"] for error in said["errors"]] == [field]
+    assert left(city, lot) == {STALL: 9} and left(city, pigs) == {ABATTOIR: 10}
+
+
+def test_a_code_of_somebody_else_stands_on_no_slip(city: httpx.Client) -> None:
+    lot = opened(city, MARKET, "9", STALL)
+    for trace in ("x", "1" * 20, "3" * 19, f"{STRICT}00010000001"):
+        scan(city, MARKET, "retail_sale", status=400, party=STALL, lot=lot, quantity="1", trace=trace)
+    assert left(city, lot) == {STALL: 9}
+
+
+def test_a_result_that_is_none_is_refused_and_an_id_in_capitals_is_the_same(city: httpx.Client) -> None:
+    lot = opened(city, WHOLESALE, "9")
+    for result in ("abc", "", "-5", "1E+3", "NaN"):
+        said = scan(city, WHOLESALE, "wholesale_test", status=400, lot=lot, result=result)
+        assert [error["path"] for error in said["errors"]] == ["result"]
+    body = body_of(WHOLESALE, "wholesale_test", lot=lot, result="49.9")
+    assert city.post("/scans", json=body).status_code == 201
+    assert city.post("/scans", json={**body, "scan": body["scan"].upper()}).status_code == 200
