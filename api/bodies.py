@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from api.problems import UnsupportedMediaType
 from ledger.documents import BODY_BYTES_MAX
@@ -62,3 +62,15 @@ def documented(schema: dict[str, Any], example: Any, *kinds: str) -> dict[str, A
     """OpenAPI's description of a body that a route reads by `Body`."""
     content = {kind: {"schema": schema, "example": example} for kind in kinds}
     return {"requestBody": {"required": True, "content": content}}
+
+
+class Input(BaseModel):
+    """A JSON body: no field but those named, and none of another type."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+def documented_model(model: type[BaseModel]) -> dict[str, Any]:
+    """The same for a body that `parsed` reads: the model, and the example that its fields make."""
+    example = {name: field.examples[0] for name, field in model.model_fields.items() if field.examples}
+    return documented(model.model_json_schema(), example, "application/json")

@@ -3,10 +3,10 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
 from api.auth import LedgerHere, MayAdminister
-from api.bodies import documented, parsed
+from api.bodies import Input, documented_model, parsed
 from api.ledger import now
 from ledger.access import Role
 from ledger.codes import node_text
@@ -16,18 +16,13 @@ from ledger.entries import time_text
 router = APIRouter(tags=["administration"])
 
 
-class NewCredential(BaseModel):
+class NewCredential(Input):
     """A credential to issue."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
     role: Annotated[Role, WithJsonSchema({"type": "string", "enum": [*Role]})] = Field(examples=["terminal"])
     label: str = Field(examples=["stall 12, scale"], description="what it is for; no personal data")
     nodes: list[str] = Field(default=[], max_length=1000, examples=[["330212001"]], description="the first is its home")
     days: int = Field(default=365, ge=1, le=3650)
-
-
-_EXAMPLE = {name: field.examples[0] for name, field in NewCredential.model_fields.items() if field.examples}
-_BODY = documented(NewCredential.model_json_schema(), _EXAMPLE, "application/json")
 
 
 def credential_json(credential: Credential) -> dict[str, Any]:
@@ -52,7 +47,7 @@ def list_credentials(
 @router.post(
     "/credentials",
     status_code=201,
-    openapi_extra=documented(NewCredential.model_json_schema(), _EXAMPLE, "application/json"),
+    openapi_extra=documented_model(NewCredential),
 )
 def post_credential(
     ledger: LedgerHere, actor: MayAdminister, new: Annotated[NewCredential, Depends(parsed(NewCredential))]

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from api.auth import LedgerHere, MayReadPrivate, MayReadRegister, MayRegister, MaySeeReadings
-from api.bodies import SHEET_TYPES, Body, Sheet, documented, parsed
+from api.bodies import SHEET_TYPES, Body, Input, Sheet, documented, documented_model, parsed
 from api.ledger import Ledger, now
 from api.sheets import Format, read_sheet, write_sheet
 from ledger.access import Action, Actor
@@ -63,39 +63,30 @@ _SHEET = documented(
 _RECORD = documented({"type": "object"}, {**_EXAMPLE, "reason": "new stall"}, "application/json")
 
 
-class _Input(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
 _PURPOSES = {"type": "string", "enum": [*map(str, Purpose)]}
 
 
-class TakeStep(_Input):
+class TakeStep(Input):
     """A step to take."""
 
     step: str = Field(examples=["suspend"])
     reason: str = Field(examples=["licence under review"], description="why; it is kept, sealed")
 
 
-class Look(_Input):
+class Look(Input):
     """What personal data are looked at for, and as of which day."""
 
     purpose: Annotated[Purpose, WithJsonSchema(_PURPOSES)] = Field(examples=["inspection"], strict=False)
     on: str | None = Field(default=None, description="as it was known at the end of this day")
 
 
-class Export(_Input):
+class Export(Input):
     """A sheet of all records that one may see; with a purpose, with personal data."""
 
     format: Annotated[Format, WithJsonSchema({"type": "string", "enum": [*Format]})] = Field(
         default=Format.CSV, examples=["csv"], strict=False
     )
     purpose: Annotated[Purpose | None, WithJsonSchema(_PURPOSES)] = Field(default=None, strict=False)
-
-
-def _documented(model: type[BaseModel]) -> dict[str, Any]:
-    example = {name: field.examples[0] for name, field in model.model_fields.items() if field.examples}
-    return documented(model.model_json_schema(), example, "application/json")
 
 
 def _json(value: Any, status: int = 200) -> Response:
@@ -222,7 +213,7 @@ def import_records(
 
 @router.post(
     "/{register}/search",
-    openapi_extra=documented({"type": "object"}, {"any": "李", "purpose": "inspection"}, "application/json"),
+    openapi_extra=_SEARCH,
 )
 def search_records(
     ledger: LedgerHere, actor: MayReadRegister, register: Plural, body: Body,
@@ -251,7 +242,7 @@ def _purpose(word: object) -> Purpose:
     raise UnacceptableRecord([Breach("purpose", f"it is one of {', '.join(Purpose)}")])
 
 
-@router.post("/{register}/export", openapi_extra=_documented(Export))
+@router.post("/{register}/export", openapi_extra=documented_model(Export))
 def export_records(
     ledger: LedgerHere, actor: MayReadRegister, register: Plural, wanted: Annotated[Export, Depends(parsed(Export))]
 ) -> Response:
@@ -305,7 +296,7 @@ def change_record(ledger: LedgerHere, actor: MayRegister, register: Plural, code
     return _json(_one(ledger, actor, form, code).shown())
 
 
-@router.post("/{register}/{code}/steps", openapi_extra=_documented(TakeStep))
+@router.post("/{register}/{code}/steps", openapi_extra=documented_model(TakeStep))
 def take_step(
     ledger: LedgerHere, actor: MayRegister, register: Plural, code: Code,
     wanted: Annotated[TakeStep, Depends(parsed(TakeStep))],
@@ -333,7 +324,7 @@ def _made(version: Version) -> dict[str, str]:
     return {"recordTime": time_text(version.at), "actor": version.actor, "entry": entry}
 
 
-@router.post("/{register}/{code}/private", openapi_extra=_documented(Look))
+@router.post("/{register}/{code}/private", openapi_extra=documented_model(Look))
 def read_private(
     ledger: LedgerHere, actor: MayReadPrivate, register: Plural, code: Code,
     look: Annotated[Look, Depends(parsed(Look))],

@@ -16,11 +16,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Response
 from fastapi import Path as FromPath
 from fastapi import Request as HttpRequest
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 from sqlalchemy import Connection
 
 from api.auth import LedgerHere, MayCapture, MayTrace
-from api.bodies import documented, parsed
+from api.bodies import Input, documented_model, parsed
 from api.ledger import Ledger, now
 from api.paths import uri_in_path
 from ledger.access import Actor
@@ -64,18 +64,14 @@ WARNINGS: dict[str, tuple[str, str]] = {
 """What is odd about a scan that was recorded, in words for the counter."""
 
 
-class _Input(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-class VoucherBody(_Input):
+class VoucherBody(Input):
     """A paper that came with the goods."""
 
     kind: str = Field(examples=["product"])
     number: str = Field(pattern="^[A-Za-z0-9\u4e00-\u9fff-]{1,40}$", examples=["330212000117"])
 
 
-class ScanBody(_Input):
+class ScanBody(Input):
     """What was done at a counter. Quantities, prices and times are texts."""
 
     scan: str = Field(description="a UUID of the terminal's own; the same scan is sent under the same", examples=[
@@ -103,7 +99,7 @@ class ScanBody(_Input):
     confirm: bool = Field(default=False, description="yes, the same thing really happened twice")
 
 
-class LeaseBody(_Input):
+class LeaseBody(Input):
     """How many codes a terminal wants to have at hand."""
 
     kind: str = Field(default="trace", pattern="^(trace|lot)$", examples=["trace"])
@@ -113,16 +109,11 @@ class LeaseBody(_Input):
     count: int = Field(default=50, ge=1, le=RANGE_MAX)
 
 
-class VoidBody(_Input):
+class VoidBody(Input):
     """Why a scan is taken back."""
 
     reason: str = Field(pattern="^(did_not_occur|incorrect_data)$", examples=["incorrect_data"])
     at: str = Field(examples=["2026-11-25T08:05:00+08:00"])
-
-
-def _documented(model: type[BaseModel]) -> dict[str, Any]:
-    example = {name: field.examples[0] for name, field in model.model_fields.items() if field.examples}
-    return documented(model.model_json_schema(), example, "application/json")
 
 
 @router.get("/steps")
@@ -139,7 +130,7 @@ def steps(_: MayCapture) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-@router.post("/scans", status_code=201, openapi_extra=_documented(ScanBody))
+@router.post("/scans", status_code=201, openapi_extra=documented_model(ScanBody))
 def post_scan(ledger: LedgerHere, actor: MayCapture, body: Annotated[ScanBody, Depends(parsed(ScanBody))]) -> Response:
     """Record a scan. 200 if it was recorded before; 409 with `again` where the person has to be asked."""
     node = _node(ledger, actor, body.node)
@@ -377,7 +368,7 @@ def _day(ledger: Ledger, scan: Scan) -> date:
     return scan.at.astimezone(ledger.settings.zone).date()
 
 
-@router.post("/leases", status_code=201, openapi_extra=_documented(LeaseBody))
+@router.post("/leases", status_code=201, openapi_extra=documented_model(LeaseBody))
 def post_lease(
     ledger: LedgerHere, actor: MayCapture, body: Annotated[LeaseBody, Depends(parsed(LeaseBody))]
 ) -> dict[str, Any]:
@@ -395,7 +386,7 @@ def post_lease(
     }  # fmt: skip
 
 
-@router.post("/scans/{scan}/void", status_code=201, openapi_extra=_documented(VoidBody))
+@router.post("/scans/{scan}/void", status_code=201, openapi_extra=documented_model(VoidBody))
 def void_scan(
     ledger: LedgerHere, actor: MayCapture, scan: UUID, body: Annotated[VoidBody, Depends(parsed(VoidBody))]
 ) -> dict[str, Any]:

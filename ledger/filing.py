@@ -16,6 +16,7 @@ from ledger.codes import node_text
 from ledger.database import Database
 from ledger.errors import Breach, Conflict, LedgerError, Unacceptable, UnacceptableRecord
 from ledger.registers import PARTY, Field, Register, Values
+from ledger.registers.form import each
 from ledger.registrar import Registrar
 from ledger.registry import Key, Record, records
 from ledger.tables import metadata, party
@@ -176,7 +177,7 @@ def _referred(connection: Connection, register: Register, lines: Sequence[Values
     wanted: _Referred = {}
     for one in register.fields:
         if one.refers:
-            wanted.setdefault(one.refers, set()).update(key for values in lines for key in _each(values.get(one.name)))
+            wanted.setdefault(one.refers, set()).update(key for values in lines for key in each(values.get(one.name)))
     found: _Referred = {}
     for table, keys in wanted.items():
         (column,) = metadata.tables[table].primary_key
@@ -193,14 +194,10 @@ def _dangling(register: Register, values: Values, referred: _Referred) -> list[B
         Breach(one.name, f"no {one.refers} {_shown(one, key)} is registered; file it first")
         for one in register.fields
         if one.refers
-        for key in _each(values.get(one.name))
+        for key in each(values.get(one.name))
         if key not in referred[one.refers]
     ]
 
 
 def _shown(field: Field, key: str) -> str:
     return node_text(int(key)) if field.refers == "node" else key
-
-
-def _each(value: object) -> list[str]:
-    return [str(one) for one in (value if isinstance(value, list) else [value]) if one is not None]

@@ -41,8 +41,7 @@ class Registrar:
         missing = [field.name for field in register.naming if values.get(field.name) is None]
         if missing:
             raise UnacceptableRecord(register.wrong(values))
-        derived = register.derive(values, self.secret) if register.derive else {}
-        return by_key(register.key, {**values, **derived})
+        return by_key(register.key, {**values, **self._derived(register, values)})
 
     def file(self, register: Register, values: Values, reason: str | None = None) -> Request:
         """A new record. `Conflict`, when it is recorded, if there is one under that key already."""
@@ -51,8 +50,7 @@ class Registrar:
         if breaches := register.wrong(values):
             raise UnacceptableRecord(breaches)
         columns = {field.name: values.get(field.name) for field in register.open_fields}
-        derived = register.derive(values, self.secret) if register.derive else {}
-        row = {**columns, **derived, "version": 1}
+        row = {**columns, **self._derived(register, values), "version": 1}
         if register.status == "status":
             row |= {"status": str(Status.ACTIVE), "status_since": self.today.isoformat()}
         if register.status == "open":
@@ -123,6 +121,10 @@ class Registrar:
             row["digest"], sealed = made.digest, made.data
         tokens = self.vault.tokens(register.fields, values) if register.private_fields else None
         return change_request(register.table, row, self.actor.name, sealed, tokens)
+
+    def _derived(self, register: Register, values: Values) -> Mapping[str, Value]:
+        """Key columns that are no fields."""
+        return register.derive(values, self.secret) if register.derive else {}
 
     def _may_keep(self, register: Register, values: Values) -> None:
         self.actor.require(register.keep)

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from ledger.documents import Json, read_json, write_json
 from ledger.errors import LedgerDamaged
 from ledger.keys import KeyFolder
-from ledger.registers.form import Field, Find, Values
+from ledger.registers.form import Field, Find, Values, each
 
 SALT_BYTES, NONCE_BYTES, ID_BYTES = 16, 12, 4
 FORM = b"\x01"
@@ -123,15 +123,9 @@ def _tokens(key: bytes, fields: Iterable[Field], values: Values) -> list[int]:
     return sorted({
         _token(key, fragment)
         for field in fields
-        for value in _each(values.get(field.name))
+        for value in each(values.get(field.name))
         for fragment in _fragments(field, value)
     })  # fmt: skip
-
-
-def _each(value: object) -> Iterator[str]:
-    for one in value if isinstance(value, list) else [value]:
-        if one is not None:
-            yield str(one)
 
 
 def folded(text: str) -> str:
@@ -168,7 +162,7 @@ def _token(key: bytes, fragment: str) -> int:
 def matches(field: Field, values: Values, text: str) -> bool:
     """Whether the field really holds the text: what `wanted` found may have been chance."""
     asked = folded(text)
-    found = (folded(value) for value in _each(values.get(field.name)))
+    found = (folded(value) for value in each(values.get(field.name)))
     if field.find is Find.TEXT:
         return any(asked in one for one in found)
     return field.find is Find.EXACT and asked in found

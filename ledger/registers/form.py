@@ -189,9 +189,9 @@ def by_key(columns: tuple[str, ...], row: Values) -> tuple[str, ...]:
     return tuple(str(row[column]) for column in columns)
 
 
-def nothing_more(_: Values) -> Iterator[Breach]:
-    """For registers whose fields are all that there is to check."""
-    return iter(())
+def each(value: Value) -> list[str]:
+    """The values of a field as texts: none, one or many."""
+    return [str(one) for one in (value if isinstance(value, list) else [value]) if one is not None]
 
 
 class Word(StrEnum):
