@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 
 from ledger import rows
 from ledger.balances import Holding, Move, added, goods_of
+from ledger.declared import Declared, declared, read_moves
 from ledger.documents import read_json
 from ledger.drafts import Draft, EventId
 from ledger.entries import GENESIS, Kind, encode, hash_of, time_text
@@ -29,7 +30,10 @@ Outcome = list[Recorded] | LedgerError
 
 CHAIN_LOCKS = 0x5359
 """The class of advisory locks that chains are taken by; the number within it is the node."""
+EVERYTHING = -1
+"""In that class: shared by whoever records, held alone by whoever must know what all others record."""
 ATTEMPTS_MAX = 8
+_TAKE_SHARED, _TAKE_ALL = "SELECT pg_advisory_xact_lock_shared(%s, %s)", "SELECT pg_advisory_xact_lock(%s, %s)"
 _KIND_NAMES = {kind: kind.name.lower() for kind in Kind}
 
 
@@ -123,6 +127,10 @@ class _Lost(Exception):
         self.outcomes = outcomes
 
 
+class _NotAlone(Exception):
+    """An error is declared of an event that a rival may be recording at this moment: everything is rolled back."""
+
+
 def append(connection: psycopg.Connection, requests: Sequence[Request], clock: Clock) -> list[Outcome]:
     """Record `requests` durably; the result tells for each where its entries stand, or why it was rejected.
 
@@ -132,15 +140,19 @@ def append(connection: psycopg.Connection, requests: Sequence[Request], clock: C
     """
     outcomes: dict[int, Outcome] = {}
     lost_to_others = 0  # rounds in which nothing was decided; every other round decides at least one request
+    alone = False
     while lost_to_others < ATTEMPTS_MAX:
         now = {index: requests[index] for index in _without_clashes(requests, outcomes)}
         if not now:
             return [outcomes[index] for index in range(len(requests))]
         try:
-            outcomes |= _transaction(connection, now, clock)
+            outcomes |= _transaction(connection, now, clock, alone=alone)
         except _Lost as lost:
             connection.rollback()
             outcomes |= lost.outcomes
+        except _NotAlone:
+            connection.rollback()
+            alone = True
         except (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
             connection.rollback()  # another lane recorded one of these ids meanwhile: the next attempt sees it
             lost_to_others += 1
@@ -165,9 +177,11 @@ def _without_clashes(requests: Sequence[Request], done: dict[int, Outcome]) -> I
         changed |= keys
 
 
-def _transaction(connection: psycopg.Connection, requests: dict[int, Request], clock: Clock) -> dict[int, Outcome]:
+def _transaction(
+    connection: psycopg.Connection, requests: dict[int, Request], clock: Clock, *, alone: bool
+) -> dict[int, Outcome]:
     # 1. Take the heads of all chains, in ascending order, and look up the ids.
-    heads, known = _take(connection, requests.values())
+    heads, known = _take(connection, requests.values(), alone=alone)
     # 2. Answer what was already recorded; a conflicting id rejects its whole request.
     outcomes: dict[int, Outcome] = {}
     places, seen = _recorded(connection, known)
@@ -177,6 +191,7 @@ def _transaction(connection: psycopg.Connection, requests: dict[int, Request], c
             outcomes[index] = conflict
         else:
             fresh[index] = request
+    errors = _errors(connection, fresh, known, alone=alone)
     # 3. Apply changes where the row is still at the version before.
     _apply_changes(connection, fresh)
     # 4. Number, encode and hash.
@@ -184,7 +199,7 @@ def _transaction(connection: psycopg.Connection, requests: dict[int, Request], c
     now = clock()
     at = _Moment(time_text(now), rows.time(now))
     for index, request in fresh.items():
-        outcomes[index] = [_place(draft, request.actor, at, heads, places, batch) for draft in request.drafts]
+        outcomes[index] = [_place(draft, request.actor, at, heads, places, errors, batch) for draft in request.drafts]
     # 5. Copy entries, columns, ids and items in, and move balances.
     _copy(connection, batch)
     _balance(connection, batch.moves, fresh)
@@ -195,11 +210,14 @@ def _transaction(connection: psycopg.Connection, requests: dict[int, Request], c
     return outcomes
 
 
-def _take(connection: psycopg.Connection, requests: Iterable[Request]) -> tuple[dict[int, _Head], _Known]:
+def _take(
+    connection: psycopg.Connection, requests: Iterable[Request], *, alone: bool
+) -> tuple[dict[int, _Head], _Known]:
     requests = list(requests)
     nodes = sorted({draft.node for request in requests for draft in request.drafts})
     ids = sorted({draft.event_id.id for request in requests for draft in request.drafts if draft.event_id})
     with connection.pipeline():
+        connection.execute(_TAKE_ALL if alone else _TAKE_SHARED, [CHAIN_LOCKS, EVERYTHING])
         connection.execute(
             "SELECT pg_advisory_xact_lock(%s, node) FROM unnest(%b::int[]) AS node", [CHAIN_LOCKS, nodes]
         )
@@ -213,6 +231,17 @@ def _take(connection: psycopg.Connection, requests: Iterable[Request]) -> tuple[
         connection.execute("INSERT INTO head SELECT node, 0, %b FROM unnest(%b::int[]) AS node", [GENESIS, new])
         heads |= {node: _Head(0, GENESIS, 0) for node in new}
     return heads, {EventId(id_, declaration): (node, seq, digest) for id_, declaration, node, seq, digest in recorded}
+
+
+def _errors(connection: psycopg.Connection, requests: dict[int, Request], known: _Known, *, alone: bool) -> Declared:
+    """What this batch has to know of events declared in error."""
+    errors, safe = declared((draft for request in requests.values() for draft in request.drafts), known)
+    if not safe and not alone:
+        raise _NotAlone
+    events = {id_: known[key][:2] for id_ in errors.now - errors.before if (key := EventId(id_, 0)) in known}
+    if events:
+        errors.moved |= read_moves(connection, events)
+    return errors
 
 
 def _recorded(connection: psycopg.Connection, known: _Known) -> tuple[dict[EventId, Recorded], dict[EventId, _Content]]:
@@ -322,8 +351,9 @@ def _update_statement(table: str) -> sql.Composed:
 
 
 def _place(
-    draft: Draft, actor: str, at: _Moment, heads: dict[int, _Head], places: dict[EventId, Recorded], batch: _Batch
-) -> Recorded:
+    draft: Draft, actor: str, at: _Moment, heads: dict[int, _Head], places: dict[EventId, Recorded], errors: Declared,
+    batch: _Batch,
+) -> Recorded:  # fmt: skip
     """The next place in the draft's chain, its rows added to `batch`; or its place of before, if its id has one."""
     key = draft.event_id
     if key and (before := places.get(key)):
@@ -340,7 +370,7 @@ def _place(
         batch.registry_version += (_VERSION, place, at.column, draft.version_tail)
     if draft.event_tail:
         batch.event += (_EVENT, place, at.column, draft.event_tail)
-    batch.moves += draft.moves
+    batch.moves += errors.moves(draft)
     item = _ITEM + place
     for tail in draft.item_tails:
         batch.item_entry += (item, tail)

@@ -33,6 +33,11 @@ class Move(NamedTuple):
     holding: Holding
     quantity: Decimal
 
+    @property
+    def back(self) -> "Move":
+        """The move that undoes this one."""
+        return Move(self.holding, self.quantity.copy_negate())
+
 
 _OBSERVED = {"receiving": 1, "void_shipping": 1, "shipping": -1}
 """What goods that are only observed do: they come or go."""
@@ -41,12 +46,13 @@ _TRANSFORMED = {Role.INPUT: -1, Role.OUTPUT: 1}
 
 
 def moves_of(event: Json, node: int) -> Iterator[Move]:
-    """What the open part of a checked event moves; an error declaration takes back what its event moved."""
-    back = -1 if "errorDeclaration" in event else 1
+    """What the open part of a checked event moves, if it is never declared in error (`ledger/declared.py`)."""
+    if "errorDeclaration" in event:
+        return
     for role, key, element in named(event):
         if "quantity" not in element:
             continue
-        sign = _sign(event, role) * back
+        sign = _sign(event, role)
         if sign and not key.startswith(TRACE_URN) and identifies_goods_closely(key):
             holding = Holding(key, holder_of(event, node), element.get("uom", ""))
             quantity = Decimal(element["quantity"])

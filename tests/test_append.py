@@ -139,7 +139,7 @@ class Cut(Exception):
 
 
 def _statements() -> Iterator[str]:
-    yield from ("_take", "_apply_changes", "_place", "_copy", "_move")
+    yield from ("_take", "_errors", "_apply_changes", "_place", "_copy", "_move")
 
 
 @pytest.mark.parametrize("step", list(_statements()))
@@ -149,9 +149,9 @@ def test_a_failure_anywhere_before_the_commit_writes_nothing(
 ) -> None:
     original = getattr(append_module, step)
 
-    def failing(*arguments: object) -> object:
+    def failing(*arguments: object, **options: object) -> object:
         if when == "after":
-            original(*arguments)
+            original(*arguments, **options)
         raise Cut
 
     count = {table: rows(ledger, table) for table in ("entry", "event", "event_id", "item_entry")}
@@ -230,10 +230,10 @@ def test_without_the_lock_no_fork_is_committed(ledger: Ledger, monkeypatch: pyte
     real_take, classes = append_module._take, itertools.count(7000)
     barrier = threading.Barrier(2, timeout=30)
 
-    def take(connection: psycopg.Connection, requests: object) -> object:
+    def take(connection: psycopg.Connection, requests: object, *, alone: bool) -> object:
         with lock:  # each transaction locks under a class of its own, so nobody waits for anybody
             monkeypatch.setattr(append_module, "CHAIN_LOCKS", next(classes))
-            found = real_take(connection, requests)
+            found = real_take(connection, requests, alone=alone)
         barrier.wait()  # both have seen the same head
         return found
 

@@ -15,6 +15,7 @@ import psycopg
 
 from ledger.audit.report import UNREADABLE, Report, stream
 from ledger.balances import EXACT, Holding, Move, added, goods_of, moves_of
+from ledger.declared import taken_back
 from ledger.entries import Kind, decode
 
 BUCKETS = 4_096
@@ -51,6 +52,7 @@ class BalanceCheck:
 
     def finish(self) -> None:
         """Name every row that is other than the entries say."""
+        self.add(taken_back(self._connection, UNREADABLE))
         sums = [0] * BUCKETS
         for rows in stream(self._connection, "balances", "SELECT item, holder, uom, goods, quantity FROM balance"):
             for *key, goods, quantity in rows:
@@ -76,6 +78,9 @@ class BalanceCheck:
                 except UNREADABLE:
                     continue
                 added(expected, (move for move in moves if self._bucket(move.holding) in wrong))
+        added(
+            expected, (move for move in taken_back(self._connection, UNREADABLE) if self._bucket(move.holding) in wrong)
+        )
         for rows in stream(self._connection, "held", "SELECT item, holder, uom, quantity FROM balance"):
             for *key, quantity in rows:
                 holding = Holding(*key)

@@ -7,6 +7,7 @@ import psycopg
 from alembic import op
 
 from ledger.balances import Holding, added, goods_of, moves_of
+from ledger.declared import taken_back
 from ledger.entries import decode
 
 revision = "0003"
@@ -39,6 +40,7 @@ def upgrade() -> None:
         for (data,) in rows:
             entry = decode(bytes(data))
             added(found, moves_of(entry.body["event"], entry.node))
+    added(found, taken_back(driver))
     if found:
         connection.exec_driver_sql(
             "INSERT INTO balance (item, holder, uom, goods, quantity) VALUES (%s, %s, %s, %s, %s)",
