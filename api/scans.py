@@ -14,15 +14,12 @@ from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
-from fastapi import Path as FromPath
-from fastapi import Request as HttpRequest
 from pydantic import Field, WithJsonSchema
 from sqlalchemy import Connection
 
-from api.auth import LedgerHere, MayCapture, MayTrace
+from api.auth import LedgerHere, MayCapture
 from api.bodies import Input, documented_model, parsed
 from api.ledger import Ledger, now
-from api.paths import uri_in_path
 from ledger.access import Actor
 from ledger.append import Request
 from ledger.balances import holder_of
@@ -31,25 +28,23 @@ from ledger.codes import TRACE_URN, key_of_code, node_text, parse_node, parse_pa
 from ledger.documents import Json, read_document, write_json
 from ledger.drafts import draft_once, refusal_name
 from ledger.entries import Kind, time_text
-from ledger.errors import AskAgain, Breach, Conflict, LedgerError, NotEnough, NotRecorded, UnacceptableRecord
+from ledger.errors import AskAgain, Breach, Conflict, LedgerError, NotEnough, UnacceptableRecord
 from ledger.fields import parse_time
-from ledger.gs1 import Key
+from ledger.gs1 import Key, is_digits
 from ledger.identifiers import canonical_key, identifies_goods_closely
-from ledger.nodes import OPERATOR, Node, get_node, places_of
+from ledger.nodes import Node, get_node, places_of
 from ledger.notes import Recorded
-from ledger.reads import ReadEntry, entries_of_event
-from ledger.registers.fields import day_of
-from ledger.registers.goods import GOODS, Unit, in_base_unit
-from ledger.scanning import AGAIN_S, Plan, left_of, lot_at, plan, recent_like, slip_entries
-from ledger.serials import RANGE_MAX, lots_of_day, slips
-from ledger.steps import BY_NAME, STEPS, Scan, Voucher, VoucherKind
+from ledger.reads import entries_of_event, entries_of_ids
+from ledger.registers.goods import GOODS, PRODUCT, Unit, in_base_unit
+from ledger.scanning import AGAIN_S, Plan, lots_at, plan, recent_like
+from ledger.serials import Series, of_day, slips
+from ledger.slips import delivery_of_slip
+from ledger.steps import BY_NAME, Scan, Voucher, VoucherKind
 from scanners.symbols import Reading, parse_symbol
 
 T = TypeVar("T")
 router = APIRouter(tags=["scanning"])
 CLOCK_OFF_S = 120
-LOW_SHARE = 10
-"""A series that has less than one part in so many left is said to run out."""
 _QUANTITY = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 _CONTEXT = ["https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld", {"suyuan": "https://suyuan.example/ns/"}]
 
@@ -59,6 +54,9 @@ WARNINGS: dict[str, tuple[str, str]] = {
     "not_here": ("本摊位没有该批次的进货记录", "this lot was never brought here"),
     "more_than_left": ("超出剩余数量", "more than is left of it"),
     "clock_off": ("终端时钟不准", "the terminal's clock is off"),
+    "slip_received": ("该交易凭证的货已进过场", "the goods on this slip were received before"),
+    "other_buyer": ("该交易凭证写的是别的买方", "this slip was made out to another buyer"),
+    "codes_run_out": ("追溯码快用完了", "the trace codes of this series run out"),
     "trace_used": ("该追溯码已用过", "this trace code stands on another slip"),
 }
 """What is odd about a scan that was recorded, in words for the counter."""
@@ -82,6 +80,7 @@ class ScanBody(Input):
     at: str = Field(examples=["2026-11-25T08:00:00+08:00"], description="by the terminal's clock")
     party: str | None = Field(default=None, description="13 digits: the stall; the node itself if left out")
     scanned: str | None = Field(default=None, max_length=1000, description="what the device sent, unchanged")
+    sendsFnc1: bool | None = Field(default=None, description="calibration has shown that the scanner sends FNC1")
     lot: str | None = Field(default=None, max_length=1000, description="the lot that the person chose")
     goods: str | None = Field(default=None, examples=["21113011"])
     quantity: str | None = Field(default=None, examples=["12.5"])
@@ -99,16 +98,6 @@ class ScanBody(Input):
     confirm: bool = Field(default=False, description="yes, the same thing really happened twice")
 
 
-class LeaseBody(Input):
-    """How many codes a terminal wants to have at hand."""
-
-    kind: str = Field(default="trace", pattern="^(trace|lot)$", examples=["trace"])
-    node: str = Field(examples=["330212001"])
-    party: str | None = None
-    day: str | None = Field(default=None, examples=["2026-11-25"])
-    count: int = Field(default=50, ge=1, le=RANGE_MAX)
-
-
 class VoidBody(Input):
     """Why a scan is taken back."""
 
@@ -116,56 +105,56 @@ class VoidBody(Input):
     at: str = Field(examples=["2026-11-25T08:05:00+08:00"])
 
 
-@router.get("/steps")
-def steps(_: MayCapture) -> list[dict[str, Any]]:
-    """The steps of the food chain: where each is taken and what it needs, with its source."""
-    return [
-        {
-            "step": step.name, "chinese": step.chinese, "at": sorted(step.at) if step.at else None,
-            "needs": sorted(step.needs), "vouchers": [sorted(group) for group in step.vouchers],
-            "bizStep": step.business_step, "disposition": step.disposition, "record": step.record,
-            "source": step.source,
-        }
-        for step in STEPS
-    ]  # fmt: skip
-
-
 @router.post("/scans", status_code=201, openapi_extra=documented_model(ScanBody))
 def post_scan(ledger: LedgerHere, actor: MayCapture, body: Annotated[ScanBody, Depends(parsed(ScanBody))]) -> Response:
     """Record a scan. 200 if it was recorded before; 409 with `again` where the person has to be asked."""
-    node = _node(ledger, actor, body.node)
+    answer, status = record(ledger, actor, body)
+    return Response(write_json(answer), status, media_type="application/json")
+
+
+def record(ledger: Ledger, actor: Actor, body: ScanBody) -> tuple[Json, int]:
+    """Record a scan: the answer to it, and 201, or 200 if it was recorded before.
+
+    A scan that was refused stays refused under its id. `AskAgain` where the same was recorded seconds ago.
+    """
+    node = node_here(ledger, actor, body.node)
     raw = body.model_dump(exclude_none=True, exclude={"offline", "confirm"})
     raw["scan"] = body.scan.lower()
-    if (known := _known(ledger, body.scan, raw)) is not None:
-        return _answer(ledger, known, [], 200)
-    scan, lot = _scan(body, raw, ledger.today())
+    if (known := _known(ledger, body, raw)) is not None:
+        return _answer(ledger, *known, []), 200
+    scan, named = _scan(body, raw, ledger.today())
     if scan.trace is not None and parse_trace_code(scan.trace, node.trace_scheme).node != node.node:
         raise UnacceptableRecord([Breach("trace", "this is no trace code of this node; lease some from /leases")])
-    with ledger.database.read() as connection:
-        numbers = (_lots(ledger, actor, scan), _slips(ledger, actor, scan, node))
-        made = plan(connection, scan, lot, node, *numbers, strict=node.refuses_over_stock and not body.offline)
-        if not body.offline and not body.confirm:
-            like = recent_like(connection, scan, made.event, now() - timedelta(seconds=AGAIN_S))
-            if like is not None:
-                raise AskAgain(f"the same was recorded as {like} less than {AGAIN_S} s ago; was it done twice?")
+    made = _plan(ledger, actor, scan, named, node, body)
     refuses = node.refuses_over_stock and not body.offline and made.event["bizStep"] != "inspecting"
     try:
-        ledger.record(_request(ledger, actor, made.event, within_stock=refuses))
+        (place,) = ledger.record(_request(ledger, actor, made.event, within_stock=refuses))
     except NotEnough as error:
         error.refusal = _refuse(ledger, actor, scan, error)
         raise
     except Conflict:  # the same scan came twice at once, and the other was faster
-        if (known := _known(ledger, body.scan, raw)) is None:
+        if (known := _known(ledger, body, raw)) is None:
             raise
-        return _answer(ledger, known, [], 200)
-    warnings = [*made.warnings, *_odd(ledger, body, scan, made)]
-    known = _known(ledger, body.scan, raw)
-    if known is None:
-        raise NotRecorded(f"the scan {body.scan} is not to be found")
-    return _answer(ledger, known, warnings, 201)
+        return _answer(ledger, *known, []), 200
+    return _answer(ledger, made.event, place, [*made.warnings, *_odd(ledger, body, scan, node)]), 201
 
 
-def _node(ledger: Ledger, actor: Actor, code: str) -> Node:
+def _plan(ledger: Ledger, actor: Actor, scan: Scan, named: Key | None, node: Node, body: ScanBody) -> Plan:
+    strict = node.refuses_over_stock and not body.offline
+    with ledger.database.read() as connection:
+        if not body.offline and not body.confirm:
+            like = recent_like(connection, scan, now() - timedelta(seconds=AGAIN_S))
+            if like is not None:
+                raise AskAgain(f"the same was recorded as {like} less than {AGAIN_S} s ago; was it done twice?")
+        lots = of_day(scan.node, _day(ledger, scan))
+        return plan(
+            connection, scan, named, node, lambda: ledger.numbers.take(lots, actor.name),
+            lambda: ledger.numbers.take(_slips(ledger, scan, node), actor.name), strict=strict,
+        )  # fmt: skip
+
+
+def node_here(ledger: Ledger, actor: Actor, code: str) -> Node:
+    """The node that a body names; `NotAllowed` for one that is not the actor's."""
     number = parse_node(code)
     actor.require_node(number)
     with ledger.database.read() as connection:
@@ -173,7 +162,7 @@ def _node(ledger: Ledger, actor: Actor, code: str) -> Node:
 
 
 def _scan(body: ScanBody, raw: Json, today: date) -> tuple[Scan, Key | None]:
-    """The scan, read and checked, and the lot that it names; `UnacceptableRecord` names all that is wrong."""
+    """The scan, read and checked, and the lot or slip that it names; `UnacceptableRecord` names all that is wrong."""
     read = _Reader()
     step = BY_NAME.get(body.step)
     if step is None:
@@ -251,10 +240,8 @@ def _voucher_kind(kind: str) -> VoucherKind:
 
 
 def _named(body: ScanBody, today: date) -> tuple[Key | None, str | None]:
-    """The lot that is named, and the goods: by what was scanned, else by what the person chose."""
-    goods = body.goods
-    if goods is not None:
-        goods = str(GOODS.field("goods").parse(goods, today))
+    """The lot or slip that is named, and the goods: by what was scanned, else by what the person chose."""
+    goods = None if body.goods is None else _goods(body.goods, today)
     if body.lot is not None:
         lot = key_of_code(body.lot)
         if lot.startswith(TRACE_URN) or not identifies_goods_closely(lot):
@@ -262,12 +249,21 @@ def _named(body: ScanBody, today: date) -> tuple[Key | None, str | None]:
         return lot, goods
     if body.scanned is None:
         return None, goods
-    code = parse_symbol(body.scanned, today=today)
+    code = parse_symbol(body.scanned, today=today, sends_fnc1=body.sendsFnc1 is True)
     if code.kind is Reading.PRODUCT and not code.in_store and code.gtin is not None:
         return None, goods or code.gtin
     if code.kind in (Reading.LOT, Reading.LINK, Reading.PACK) and identifies_goods_closely(code.key):
         return code.key, goods
+    if code.kind is Reading.TRACE:
+        return code.key, goods
     raise ValueError(f"this is a {code.kind} code; scan the label of the lot, or the goods")
+
+
+def _goods(text: str, today: date) -> str:
+    """A goods code, or a product: a GTIN, or the 7 digits that a drug's codes begin with."""
+    if is_digits(text) and (len(text) > 8 or (len(text) == 7 and text[0] == "8")):
+        return str(PRODUCT.field("product").parse(text, today))
+    return str(GOODS.field("goods").parse(text, today))
 
 
 # --- what is recorded -----------------------------------------------------------------------------
@@ -282,22 +278,35 @@ def _request(ledger: Ledger, actor: Actor, event: Json, *, within_stock: bool) -
     return replace(request, within_stock=within_stock)
 
 
-def _known(ledger: Ledger, scan: str, raw: Json) -> ReadEntry | None:
-    """The scan as it was recorded, if it was; `Conflict` if it was another one under the same id."""
+def _known(ledger: Ledger, body: ScanBody, raw: Json) -> tuple[Json, Recorded] | None:
+    """The scan's event and place, if it was recorded; `Conflict` if it was another one under the same id.
+
+    `NotEnough` if it was refused, unless it has happened since, out of the ledger's reach.
+    """
     try:
-        with ledger.database.read() as connection:
-            (found, *_) = entries_of_event(connection, f"urn:uuid:{UUID(scan)}", OPERATOR)
-    except (NotRecorded, ValueError):
+        name = f"urn:uuid:{UUID(body.scan)}"
+    except ValueError:
         return None
-    if found.event.get("suyuan:scan") != raw:
-        raise Conflict(f"the scan {scan} is recorded already, and was another one")
-    return found
+    with ledger.database.read() as connection:
+        found = entries_of_ids(connection, [name, refusal_name(name.removeprefix("urn:uuid:"))])
+    for one in found:
+        if one.entry.kind is Kind.EVENT:
+            if one.event.get("suyuan:scan") != raw:
+                raise Conflict(f"the scan {body.scan} is recorded already, and was another one")
+            return one.event, Recorded(one.entry.node, one.entry.seq, one.entry.hash, time_text(one.entry.record_time))
+    if found and not body.offline:
+        refusal = found[0].entry.body["refusal"]
+        error = NotEnough(refusal["item"], refusal["holder"], Decimal(refusal["missing"]), refusal["uom"])
+        error.refusal = found[0].entry.name
+        raise error
+    return None
 
 
 def _refuse(ledger: Ledger, actor: Actor, scan: Scan, error: NotEnough) -> str:
     """That a scan was decided against is an entry: its name."""
     body = {"refusal": {
-        "scan": scan.scan, "step": scan.step.name, "item": error.item, "missing": error.missing, "uom": error.uom,
+        "scan": scan.scan, "step": scan.step.name, "item": error.item, "holder": error.holder,
+        "missing": f"{error.missing:f}", "uom": error.uom,
     }}  # fmt: skip
     name = refusal_name(scan.scan)
     refusal = draft_once(scan.node, Kind.REFUSAL, body, name, secrets.token_bytes)
@@ -305,34 +314,36 @@ def _refuse(ledger: Ledger, actor: Actor, scan: Scan, error: NotEnough) -> str:
     return f"{node_text(place.node)}/{place.seq}"
 
 
-def _odd(ledger: Ledger, body: ScanBody, scan: Scan, made: Plan) -> list[str]:
+def _odd(ledger: Ledger, body: ScanBody, scan: Scan, node: Node) -> list[str]:
     """What to tell the person besides."""
     found: list[str] = []
     if not body.offline and abs((scan.at - now()).total_seconds()) > CLOCK_OFF_S:
         found.append("clock_off")
-    if scan.trace is not None and made.made is not None:
+    if scan.trace is not None and scan.step.gives_slip:
         with ledger.database.read() as connection:
-            if slip_entries(connection, Key(TRACE_URN + scan.trace)) > 1:
+            if delivery_of_slip(connection, Key(TRACE_URN + scan.trace), None).left > 1:
                 found.append("trace_used")
+    if scan.step.gives_slip and ledger.numbers.runs_out(_slips(ledger, scan, node)):
+        found.append("codes_run_out")
     return found
 
 
-def _answer(ledger: Ledger, found: ReadEntry, warnings: list[str], status: int) -> Response:
-    event, entry = found.event, found.entry
+def _answer(ledger: Ledger, event: Json, place: Recorded, warnings: list[str]) -> Json:
     lots = event.get("inputQuantityList") or event.get("quantityList") or []
     outputs = event.get("outputQuantityList") or []
-    holder = holder_of(event, entry.node)
+    holder = holder_of(event, place.node)
     with ledger.database.read() as connection:
-        shown = [_lot_json(connection, element, holder) for element in lots]
+        shown = _lots_json(connection, lots, holder)
     slips_ = [one["epcClass"] for one in outputs if one["epcClass"].startswith(TRACE_URN)]
+    if event["bizStep"] == "shipping":
+        slips_ = [one for one in event["certificationInfo"] if one.startswith(TRACE_URN)]
     made = [one for one in outputs if not one["epcClass"].startswith(TRACE_URN)]
     if event.get("action") == "ADD":
         made = lots
-    recorded = Recorded(entry.node, entry.seq, entry.hash, time_text(entry.record_time))
-    off = round((parse_time(event["eventTime"]) - entry.record_time).total_seconds())
-    answer = {
-        "scan": event["eventID"].removeprefix("urn:uuid:"), "event": event["eventID"], "entries": [entry.name],
-        "receipt": ledger.receipt([recorded]), "lots": shown,
+    off = round((parse_time(event["eventTime"]) - parse_time(place.record_time)).total_seconds())
+    return {
+        "scan": event["eventID"].removeprefix("urn:uuid:"), "event": event["eventID"],
+        "entries": [f"{node_text(place.node)}/{place.seq}"], "receipt": ledger.receipt([place]), "lots": shown,
         "made": {"lot": made[0]["epcClass"], "quantity": made[0]["quantity"], "unit": made[0].get("uom", "H87")}
         if made else None,
         "trace": slips_[0].removeprefix(TRACE_URN) if slips_ else None,
@@ -341,49 +352,34 @@ def _answer(ledger: Ledger, found: ReadEntry, warnings: list[str], status: int) 
         ],
         "clockOffSeconds": off if "clock_off" in warnings else None,
     }  # fmt: skip
-    return Response(write_json(answer), status, media_type="application/json")
 
 
-def _lot_json(connection: Connection, element: Json, holder: str) -> Json:
-    """A lot of the event, with what is left of it at the stall."""
-    uom = element.get("uom", "")
-    left = [one.quantity for one in lot_at(connection, holder, canonical_key(element["epcClass"])) if one.uom == uom]
-    found = {"lot": element["epcClass"], "quantity": element["quantity"], "unit": uom or "H87"}
-    return {**found, "left": left[0] if left else 0}
+def _lots_json(connection: Connection, elements: list[Json], holder: str) -> list[Json]:
+    """The lots of the event, with what is left of each at the stall; a quantity that is not told is null."""
+    keys = [canonical_key(element["epcClass"]) for element in elements]
+    left = {(one.lot, one.uom): one.quantity for one in lots_at(connection, holder, keys)}
+    return [
+        {
+            "lot": element["epcClass"], "quantity": element.get("quantity"), "unit": element.get("uom") or "H87",
+            "left": left.get((key, element.get("uom", "")), _only(left, key) if "quantity" not in element else 0),
+        }
+        for key, element in zip(keys, elements, strict=True)
+    ]  # fmt: skip
 
 
-# --- codes ----------------------------------------------------------------------------------------
+def _only(left: dict[tuple[Key, str], Decimal], key: Key) -> Decimal | int:
+    """What is left of a lot, where the event does not say in which unit."""
+    found = [quantity for (lot, _), quantity in left.items() if lot == key]
+    return found[0] if len(found) == 1 else 0
 
 
-def _lots(ledger: Ledger, actor: Actor, scan: Scan) -> Callable[[], str]:
-    return lambda: ledger.numbers.take(lots_of_day(scan.node, _day(ledger, scan)), actor.name)
-
-
-def _slips(ledger: Ledger, actor: Actor, scan: Scan, node: Node) -> Callable[[], str]:
-    return lambda: ledger.numbers.take(slips(node.trace_scheme, scan.node, scan.party, _day(ledger, scan)), actor.name)
+def _slips(ledger: Ledger, scan: Scan, node: Node) -> Series:
+    return slips(node.trace_scheme, scan.node, scan.party, _day(ledger, scan))
 
 
 def _day(ledger: Ledger, scan: Scan) -> date:
     """The city's day of a scan."""
     return scan.at.astimezone(ledger.settings.zone).date()
-
-
-@router.post("/leases", status_code=201, openapi_extra=documented_model(LeaseBody))
-def post_lease(
-    ledger: LedgerHere, actor: MayCapture, body: Annotated[LeaseBody, Depends(parsed(LeaseBody))]
-) -> dict[str, Any]:
-    """Codes for a terminal to have at hand, also when it is offline. What it does not use is never used by another."""
-    node = _node(ledger, actor, body.node)
-    party = parse_party(body.party or f"{body.node}0000")
-    if party[:9] != body.node:
-        raise UnacceptableRecord([Breach("party", f"{party} is no operator of the node {body.node}")])
-    day = ledger.today() if body.day is None else day_of(body.day)
-    series = lots_of_day(node.node, day) if body.kind == "lot" else slips(node.trace_scheme, node.node, party, day)
-    found = ledger.numbers.lease(series, body.count, actor.name)
-    return {
-        "series": series.name, "codes": found.codes, "left": found.left,
-        "runsOut": found.left * LOW_SHARE < series.last,
-    }  # fmt: skip
 
 
 @router.post("/scans/{scan}/void", status_code=201, openapi_extra=documented_model(VoidBody))
@@ -407,16 +403,3 @@ def void_scan(
 
 def _voided(ledger: Ledger, scan: UUID, place: Recorded) -> dict[str, Any]:
     return {"scan": str(scan), "entries": [f"{node_text(place.node)}/{place.seq}"], "receipt": ledger.receipt([place])}
-
-
-@router.get("/balances/{code:path}")
-def balances(
-    ledger: LedgerHere, actor: MayTrace, request: HttpRequest,
-    code: Annotated[str, FromPath(description="a lot", examples=["(01)06901234500103(10)P20261122A"])],
-) -> Response:  # fmt: skip
-    """What is left of a lot, and where; of others' nodes only for those who see all."""
-    lot = key_of_code(uri_in_path(request, "/balances/", code))
-    with ledger.database.read() as connection:
-        found = [(holder, *rest) for holder, *rest in left_of(connection, lot) if actor.may_see(int(holder[:9]))]
-    rows = [{"holder": holder, "quantity": quantity, "unit": uom or "H87"} for holder, quantity, uom in found]
-    return Response(write_json({"lot": lot, "balances": rows}), media_type="application/json")

@@ -1,5 +1,6 @@
 """Reading entries: one by its place, or those of an event id, as far as the reader may see."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,20 @@ def get_entry(connection: Connection, node: NodeCode, seq: int, actor: Actor) ->
     if row is None:
         raise NotRecorded(f"there is no entry {node_text(node)}/{seq} among those that you may see")
     return _read(row)
+
+
+def entries_of_ids(connection: Connection, names: Sequence[str]) -> list[ReadEntry]:
+    """All entries of any kind that are recorded under these ids, oldest first, for whoever may see all."""
+    ids = [id_key(name) for name in names]
+    found = connection.execute(select(event_id.c.node, event_id.c.seq).where(event_id.c.id.in_(ids))).all()
+    if not found:
+        return []
+    question = (
+        select(entry.c.data, entry.c.salt, entry.c.sealed)
+        .where(tuple_(entry.c.node, entry.c.seq).in_([(row.node, row.seq) for row in found]))
+        .order_by(entry.c.record_time, entry.c.node, entry.c.seq)
+    )
+    return [_read(row) for row in connection.execute(question)]
 
 
 def entries_of_event(connection: Connection, name: str, actor: Actor) -> list[ReadEntry]:

@@ -1,8 +1,8 @@
 """Numbers for codes, given away in ranges so that none is given twice, also to terminals that are offline.
 
-A series numbers the slips of a party (scheme A), the slips of a node on a day (scheme B), or the lots that a node makes
-on a day. A range that was given away is never given again, used or not. Each is a change of the registry: an entry says
-who got it, and the audit knows how far each series is.
+A series numbers the slips of a party (scheme A), or the slips (scheme B) and lots of a node on a day. A range that was
+given away is never given again, used or not. Each is a change of the registry: an entry says who got it, and the audit
+knows how far each series is.
 """
 
 import threading
@@ -24,6 +24,7 @@ Record = Callable[[list[Request]], list[Outcome]]
 ATTEMPTS_MAX = 50
 OWN_RANGE, SERIES_KEPT = 20, 10_000
 RANGE_MAX = 500
+LOW_SHARE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +49,17 @@ def slips_of_party(party: PartyCode) -> Series:
     return Series(f"A/{party}", party, 7)
 
 
-def slips_of_day(node: int, day: date) -> Series:
-    """Scheme B: 9 digits of node, yyMMdd, 5 of serial."""
+def of_day(node: int, day: date) -> Series:
+    """Scheme B, and the batches that a node makes (origin batch as deployed): 9 digits of node, yyMMdd, 5 of serial.
+
+    One series for both: 20 digits on paper name one thing.
+    """
     return Series(f"B/{node_text(node)}/{day:%y%m%d}", f"{node_text(node)}{day:%y%m%d}", 5)
 
 
 def slips(scheme: TraceScheme, node: int, party: PartyCode, day: date) -> Series:
     """The series of slips as the node numbers them."""
-    return slips_of_party(party) if scheme is TraceScheme.OPERATOR_SERIAL else slips_of_day(node, day)
-
-
-def lots_of_day(node: int, day: date) -> Series:
-    """Batches that a node makes: 9 digits of node, yyMMdd, 5 of serial (origin batch as deployed)."""
-    return Series(f"L/{node_text(node)}/{day:%y%m%d}", f"{node_text(node)}{day:%y%m%d}", 5)
+    return slips_of_party(party) if scheme is TraceScheme.OPERATOR_SERIAL else of_day(node, day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +75,11 @@ class Lease:
         return self.series.last - self.first - self.count + 1
 
     @property
+    def runs_out(self) -> bool:
+        """Whether less than one part in `LOW_SHARE` is left: whoever numbers here has to be told in time."""
+        return self.left * LOW_SHARE < self.series.last
+
+    @property
     def codes(self) -> list[str]:
         return [self.series.code(number) for number in range(self.first, self.first + self.count)]
 
@@ -86,21 +90,27 @@ class Numbers:
     def __init__(self, database: Database, record: Record) -> None:
         self._database, self._record = database, record
         self._lock = threading.Lock()
-        self._ranges: OrderedDict[str, list[str]] = OrderedDict()
+        self._ranges: OrderedDict[str, tuple[list[str], bool]] = OrderedDict()
 
     def lease(self, series: Series, count: int, holder: str) -> Lease:
         """A range for somebody else, as `lease`; this process's askers wait for each other instead of being rivals."""
         with self._lock:
             return lease(self._database, self._record, series, count, holder)
 
+    def runs_out(self, series: Series) -> bool:
+        """Whether the range that was leased last was among the last ones of its series."""
+        with self._lock:
+            return self._ranges.get(series.name, ([], False))[1]
+
     def take(self, series: Series, holder: str) -> str:
         """The next code of a series."""
         with self._lock:
-            codes = self._ranges.pop(series.name, [])
+            codes, runs_out = self._ranges.pop(series.name, ([], False))
             if not codes:
-                codes = lease(self._database, self._record, series, OWN_RANGE, holder).codes[::-1]
+                found = lease(self._database, self._record, series, OWN_RANGE, holder)
+                codes, runs_out = found.codes[::-1], found.runs_out
             code = codes.pop()
-            self._ranges[series.name] = codes
+            self._ranges[series.name] = codes, runs_out
             while len(self._ranges) > SERIES_KEPT:  # what is left of a range that nobody asks for any more is not used
                 self._ranges.popitem(last=False)
             return code

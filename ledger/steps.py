@@ -45,7 +45,7 @@ class How(StrEnum):
     """They become other goods."""
     TEST = "test"
     LEAVE = "leave"
-    """They go to somebody else."""
+    """They go to somebody else, with a slip."""
     SELL = "sell"
     """They go to a customer, on a slip."""
     USE = "use"
@@ -72,6 +72,11 @@ class Step:
     """Of each group at least one has to be there, where the goods come without a lot that is known."""
     record: str = ""
     source: str = ""
+
+    @property
+    def gives_slip(self) -> bool:
+        """Whether goods leave on a slip with a trace code: the buyer's terminal reads it."""
+        return self.how in (How.SELL, How.LEAVE)
 
 
 _V = VoucherKind
@@ -119,6 +124,10 @@ STEPS: tuple[Step, ...] = (
          frozenset({"quantity", "goods"}), record="harvest_info", source="农产品质量安全法 2022"),
     Step("origin_out", "产地出场", How.LEAVE, _at(NodeKind.FARM), "shipping", "in_transit",
          frozenset({"quantity", "counterparty"}), record="origin_out_info", source="农产品质量安全法 2022"),
+    Step("uncoded_drug", "无码药品登记", How.BEGIN, _at(NodeKind.PHARMACY, NodeKind.HOSPITAL), "stock_taking",
+         "in_progress", frozenset({"quantity", "goods"}), source="国家医保局 2025: 无码药品清单"),
+    Step("uncoded_drug_sale", "无码药品销售", How.SELL, _at(NodeKind.PHARMACY, NodeKind.HOSPITAL), "retail_selling",
+         "retail_sold", frozenset({"quantity"}), source="国家医保局 2025: 无码药品清单"),
     Step("loss", "损耗", How.USE, _ANY, "removing", "inactive", frozenset({"quantity"}), source=_DECREE),
     Step("destruction", "销毁", How.USE, _ANY, "destroying", "destroyed", frozenset({"quantity"}), source=_SAFETY),
     Step("return_in", "退货入", How.ENTER, _ANY, "receiving", "returned", frozenset({"quantity"}), source=_DECREE),
@@ -140,14 +149,16 @@ class Voucher:
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """A quantity of one lot, as events give it; `uom` None for a count."""
+    """A quantity of one lot, as events give it; `uom` None for a count, `quantity` None where it is not told."""
 
     lot: str
-    quantity: Decimal
+    quantity: Decimal | None
     uom: str | None
 
     @property
     def element(self) -> Json:
+        if self.quantity is None:
+            return {"epcClass": self.lot}
         found: Json = {"epcClass": self.lot, "quantity": self.quantity}
         return found if self.uom is None else {**found, "uom": self.uom}
 
@@ -183,15 +194,18 @@ class Scan:
 _RESULT = re.compile(r"[01]|passed|failed|合格|不合格|[0-9]{1,3}(\.[0-9]{1,6})?")
 
 
-def missing(scan: Scan, kind: str | None, *, known_lot: bool) -> Iterator[Breach]:
-    """What the step needs and the scan does not have; where the step is not taken at such a node."""
+def missing(scan: Scan, kind: str | None, *, known_lot: bool, told: bool) -> Iterator[Breach]:
+    """What the step needs and the scan does not have; where the step is not taken at such a node.
+
+    `told`: the slip says how much.
+    """
     step = scan.step
     if step.at is not None and kind not in step.at:
         places = "、".join(sorted(one.chinese for one in step.at))
         yield Breach("step", f"{step.chinese} {step.name} is taken at {places}; this node is {kind or 'of no kind'}")
     for name in sorted(step.needs):
         value = scan.party if name == "party" else getattr(scan, name)
-        if value is None or (name == "party" and scan.party.endswith("0000")):
+        if (value is None and not (told and name == "quantity")) or (name == "party" and scan.party.endswith("0000")):
             yield Breach(name, f"{step.chinese} {step.name} needs it ({step.source or 'to be recorded'})")
     if scan.quantity is not None and scan.quantity <= 0 and step.how is not How.COUNT:
         yield Breach("quantity", "it is more than 0")
@@ -207,13 +221,16 @@ def missing(scan: Scan, kind: str | None, *, known_lot: bool) -> Iterator[Breach
             )
 
 
-def event_of(scan: Scan, taken: Sequence[Amount], made: Amount | None) -> Json:
-    """The event of a scan: `taken` are the lots that it concerns, `made` what comes into being (a lot or a slip)."""
+def event_of(scan: Scan, taken: Sequence[Amount], made: Amount | None, slip: str | None = None) -> Json:
+    """The event of a scan: `taken` are the lots that it concerns, `made` what comes into being (a lot or a slip).
+
+    `slip` names the paper that goes or came with the goods: its code stands in the open, as that of a certificate.
+    """
     step = scan.step
     event: Json = {
         "eventID": scan.event_id, "eventTime": scan.at.isoformat(timespec="milliseconds"),
         "eventTimeZoneOffset": _offset(scan.at), "bizStep": step.business_step,
-        "disposition": _disposition(scan), "readPoint": {"id": _place(scan)},
+        "disposition": _disposition(scan), "readPoint": {"id": place_of(scan)},
     }  # fmt: skip
     elements = [amount.element for amount in taken]
     if step.how in (How.MAKE, How.SELL):
@@ -221,9 +238,12 @@ def event_of(scan: Scan, taken: Sequence[Amount], made: Amount | None) -> Json:
         event |= {"type": "TransformationEvent", "inputQuantityList": elements, "outputQuantityList": outputs}
     else:
         event |= {"type": "ObjectEvent", "action": _action(scan, made), "quantityList": [*elements, *_new(made)]}
-    certificates = [voucher for voucher in scan.vouchers if voucher.kind is not VoucherKind.TRANSACTION]
-    if certificates:
-        event["certificationInfo"] = [f"{CERTIFICATE_URN}{one.kind}:{one.number}" for one in certificates]
+    certificates = [
+        f"{CERTIFICATE_URN}{voucher.kind}:{voucher.number}"
+        for voucher in scan.vouchers if voucher.kind is not VoucherKind.TRANSACTION
+    ]  # fmt: skip
+    if certificates or slip is not None:
+        event["certificationInfo"] = certificates if slip is None else [*certificates, slip]
     deals = [voucher for voucher in scan.vouchers if voucher.kind is VoucherKind.TRANSACTION]
     if deals:
         event["bizTransactionList"] = [
@@ -280,7 +300,7 @@ def _reading(scan: Scan) -> Json:
     return {"sensorElementList": [{"sensorReport": [{"type": "Dimensionless", "value": Decimal(result), "uom": "P1"}]}]}
 
 
-def _place(scan: Scan) -> str:
+def place_of(scan: Scan) -> str:
     """A stall is a place of its own; the node's own operator is the node."""
     return NODE_URN + node_text(scan.node) if scan.party.endswith("0000") else PARTY_URN + scan.party
 

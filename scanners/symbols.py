@@ -411,6 +411,7 @@ def _fault_of(error: UnreadableCode) -> Fault:
 
 
 _URI = re.compile(r"(?:https?://|urn:)\S", re.IGNORECASE)
+_PAGE = re.compile(r"/t/([0-9]{20})(?:[?#]|$)")  # a slip's QR code holds the link of its public page
 
 
 def _uri(scan: _Scan) -> Code:
@@ -425,6 +426,8 @@ def _uri(scan: _Scan) -> Code:
         raise Wrong(Fault.INCOMPLETE, "the link has no domain", scan.start)
     pairs = digital_link_pairs(match[2])
     ours = match[1].lower() == GS1_DOMAIN
+    if page := _PAGE.search(text):
+        return _twenty(replace(scan, text=page[1], start=scan.at(page.start(1))))
     if pairs is None or not (ours or is_digits(pairs[0][1]) or pairs[0][0] not in ("00", "01", "414", "417")):
         try:
             return Code(Reading.LINK, canonical_key(text), scan.scanned, scan.symbology)

@@ -320,3 +320,179 @@ def test_a_result_that_is_none_is_refused_and_an_id_in_capitals_is_the_same(city
     body = body_of(WHOLESALE, "wholesale_test", lot=lot, result="49.9")
     assert city.post("/scans", json=body).status_code == 201
     assert city.post("/scans", json={**body, "scan": body["scan"].upper()}).status_code == 200
+
+
+# --- slips between nodes ----------------------------------------------------------------------------
+
+
+def event_of(client: httpx.Client, answer: dict[str, Any]) -> dict[str, Any]:
+    (event,) = client.get(f"/events/{answer['event']}").json()["epcisBody"]["queryResults"]["resultsBody"]["eventList"]
+    return event
+
+
+def traded(client: httpx.Client, *quantities: str, buyer: str = STALL) -> dict[str, Any]:
+    """What a wholesaler answers who sold so much pork to a stall, of one lot for each quantity, on one slip."""
+    for quantity in quantities:
+        opened(client, WHOLESALE, quantity)
+    total = str(sum(map(Decimal, quantities)))
+    return scan(client, WHOLESALE, "wholesale_trade", goods="21113011", quantity=total, counterparty=buyer, price="18")
+
+
+def test_one_scan_of_the_sellers_slip_enters_the_goods(city: httpx.Client, server: Server) -> None:
+    """卡单同行: no quantity, no lot, no party to type; the next sale takes from it; the slip traces to the lot."""
+    trade = traded(city, "100")
+    (lot,) = [one["lot"] for one in trade["lots"]]
+    assert trade["trace"].startswith(f"{WHOLESALE}0000")
+    entered = scan(city, MARKET, "retail_entry", party=STALL, scanned=f"]C0{trade['trace']}")
+    assert entered["lots"] == [{"lot": lot, "quantity": 100, "unit": "KGM", "left": 100}] and entered["warnings"] == []
+    event = event_of(city, entered)
+    assert event["sourceList"] == [{"type": "owning_party", "source": f"urn:suyuan:party:{WHOLESALE}0000"}]
+    assert left(city, lot) == {STALL: 100}
+    traced = city.get(f"/trace/urn:suyuan:trace:{trade['trace']}").json()
+    assert lot in {item["item"] for item in traced["items"]}
+
+
+def test_a_slip_of_several_lots_enters_them_all_or_the_one_that_is_named(city: httpx.Client) -> None:
+    trade = traded(city, "2", "3")
+    lots = [one["lot"] for one in trade["lots"]]
+    assert len(lots) == 2
+    wrong = city.post("/scans", json=body_of(MARKET, "retail_entry", party=STALL, scanned=trade["trace"], quantity="4"))
+    assert lots[0] in problem_of(wrong, 400, "ValidationException")["detail"]
+    scan(city, MARKET, "retail_entry", party=STALL, scanned=trade["trace"], quantity="5")
+    assert [left(city, lot) for lot in lots] == [{STALL: 2}, {STALL: 3}]
+    sold = scan(city, MARKET, "retail_sale", party=STALL, scanned=trade["trace"], quantity="4")
+    assert [(one["lot"], one["quantity"]) for one in sold["lots"]] == [(lots[0], 2), (lots[1], 2)]
+
+
+def test_what_is_odd_about_a_slip_is_said(city: httpx.Client) -> None:
+    """The neighbour's slip, the same slip twice, and less than what is on it."""
+    trade, other = traded(city, "10"), f"{MARKET}0002"
+    entered = scan(city, MARKET, "retail_entry", party=other, scanned=trade["trace"], quantity="4")
+    assert [one["code"] for one in entered["warnings"]] == ["other_buyer"] and entered["lots"][0]["left"] == 4
+    entered = scan(city, MARKET, "retail_entry", party=STALL, scanned=trade["trace"], quantity="6")
+    assert [one["code"] for one in entered["warnings"]] == ["slip_received"]
+
+
+def test_a_trade_that_was_taken_back_is_on_no_slip(city: httpx.Client) -> None:
+    trade = traded(city, "10")
+    void = {"reason": "did_not_occur", "at": now().isoformat()}
+    assert city.post(f"/scans/{trade['scan']}/void", json=void).status_code == 201
+    body = body_of(MARKET, "retail_entry", party=STALL, scanned=trade["trace"])
+    assert "nothing recorded is on this slip" in problem_of(city.post("/scans", json=body), 400, "ValidationException")[
+        "detail"
+    ]  # fmt: skip
+
+
+def test_a_slip_of_another_city_is_a_paper_and_an_open_end(city: httpx.Client) -> None:
+    entered = scan(
+        city, MARKET, "retail_entry", party=STALL, scanned="11010100100010000001", goods="21113011", quantity="3"
+    )
+    assert [one["code"] for one in entered["warnings"]] == ["open_end"]
+    event = event_of(city, entered)
+    assert event["certificationInfo"] == ["urn:suyuan:trace:11010100100010000001"]
+    assert event["bizTransactionList"] == [
+        {"type": "desadv", "bizTransaction": "urn:suyuan:voucher:11010100100010000001"}
+    ]
+    body = body_of(MARKET, "retail_entry", party=STALL, scanned="11010100100010000001", quantity="4")
+    problem_of(city.post("/scans", json=body), 400, "ValidationException")
+
+
+def test_a_customer_brings_goods_back_with_the_slip(city: httpx.Client) -> None:
+    lot = opened(city, MARKET, "5", STALL)
+    sold = scan(city, MARKET, "retail_sale", party=STALL, lot=lot, quantity="2")
+    back = scan(city, MARKET, "return_in", party=STALL, scanned=sold["trace"], quantity="0.5")
+    assert back["lots"] == [{"lot": lot, "quantity": Decimal("0.5"), "unit": "KGM", "left": Decimal("3.5")}]
+    assert back["warnings"] == []
+
+
+def test_the_digits_of_a_lot_are_no_slips(city: httpx.Client, server: Server) -> None:
+    """In scheme B a lot and a slip of one day would show the same 20 digits, and the next node enter the wrong one."""
+    filed(server.ledger, NODE, [{"node": "330212021", "name": "b", "trace_scheme": "B", "kind": "wholesale_market"}])
+    lots = [opened(city, "330212021", "1").rpartition(":")[2] for _ in range(3)]
+    trade = scan(city, "330212021", "wholesale_trade", goods="21113011", quantity="3", counterparty=STALL)
+    assert trade["trace"] not in lots and trade["trace"][:15] == lots[0][:15]
+    entered = scan(city, MARKET, "retail_entry", party=STALL, scanned=lots[0], goods="21113011", quantity="1")
+    assert entered["lots"][0]["lot"] == f"urn:suyuan:lot:21113011:{lots[0]}"
+
+
+# --- asked, refused, and without a quantity ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "fields"),
+    [
+        ("opening_stock", {"goods": "21113011", "quantity": "9"}),
+        ("retail_sale", {"goods": "21113011", "quantity": "3"}),  # the first takes from one lot, the second from two
+        ("retail_sale", {"goods": "01211", "quantity": "3"}),  # nothing is there: a lot of its own each time
+        ("loss", {"goods": "21113011", "quantity": "1"}),
+    ],
+)
+def test_the_same_twice_within_seconds_is_asked_about_whatever_it_makes(
+    city: httpx.Client, step: str, fields: dict[str, str]
+) -> None:
+    for quantity in ("4", "5"):
+        opened(city, MARKET, quantity, STALL)
+    scan(city, MARKET, step, party=STALL, **fields)
+    body = body_of(MARKET, step, party=STALL, **fields)
+    assert problem_of(city.post("/scans", json=body), 409, "ResourceAlreadyExistsException")["again"]
+    scan(city, MARKET, step, party=f"{MARKET}0002", **fields)  # another stall is another counter
+    other = scan(city, MARKET, step, party=STALL, **{**fields, "quantity": "2"})
+    void = {"reason": "incorrect_data", "at": now().isoformat()}
+    assert city.post(f"/scans/{other['scan']}/void", json=void).status_code == 201
+    scan(city, MARKET, step, party=STALL, **{**fields, "quantity": "2"})  # what was taken back may be done again
+    assert city.post("/scans", json={**body, "confirm": True}).status_code == 201
+
+
+def test_a_refused_scan_stays_refused_until_it_has_happened(city: httpx.Client) -> None:
+    """The same id is the same answer, also when stock has come since: the person scans again."""
+    party = f"{STRICT}0001"
+    lot = opened(city, STRICT, "1", party)
+    body = body_of(STRICT, "retail_sale", party=party, lot=lot, quantity="3")
+    first = problem_of(city.post("/scans", json=body), 409, "ResourceAlreadyExistsException")
+    scan(city, STRICT, "return_in", party=party, lot=lot, quantity="9")
+    again = problem_of(city.post("/scans", json=body), 409, "ResourceAlreadyExistsException")
+    assert (again["refused"], again["detail"]) == (first["refused"], first["detail"])
+    assert left(city, lot) == {party: 10}
+    assert city.post("/scans", json={**body, "offline": True}).status_code == 201
+    assert left(city, lot) == {party: 7} and city.post("/scans", json=body).status_code == 200
+
+
+def test_a_test_of_an_oversold_lot_tells_no_quantity(city: httpx.Client) -> None:
+    lot = opened(city, WHOLESALE, "1")
+    scan(city, WHOLESALE, "wholesale_trade", lot=lot, quantity="3", counterparty=STALL)
+    tested = scan(city, WHOLESALE, "wholesale_test", lot=lot, result="12.5")
+    assert tested["lots"] == [{"lot": lot, "quantity": None, "unit": "H87", "left": -2}]
+
+
+def test_drugs_without_a_code_are_registered_and_sold_as_such(city: httpx.Client, server: Server) -> None:
+    """By GTIN with or without the batch that is printed on the pack, or by the 7 digits of the product."""
+    pharmacy = "330212031"
+    filed(server.ledger, NODE, [{"node": pharmacy, "name": "p", "trace_scheme": "A", "kind": "pharmacy"}])
+    pieces = {"unit": "H87"}
+    made = scan(city, pharmacy, "uncoded_drug", scanned="(01)06901234567892(10)A1", quantity="20", **pieces)
+    assert made["made"]["lot"] == "https://id.gs1.org/01/06901234567892/10/A1"
+    other = scan(city, pharmacy, "uncoded_drug", goods="6901234567892", quantity="5", **pieces)
+    assert other["made"]["lot"].startswith("https://id.gs1.org/01/06901234567892/10/330212031")
+    sold = scan(city, pharmacy, "uncoded_drug_sale", goods="06901234567892", quantity="21", **pieces)
+    assert [one["left"] for one in sold["lots"]] == [0, 4]
+    seven = scan(city, pharmacy, "uncoded_drug", goods="8123456", quantity="2", **pieces)
+    assert seven["made"]["lot"].startswith("urn:suyuan:lot:8123456:")
+    for step, goods in (("uncoded_drug", "6901234567892"), ("uncoded_drug_sale", "8123456")):
+        body = body_of(MARKET, step, party=STALL, goods=goods, quantity="1")
+        problem_of(city.post("/scans", json=body), 400, "ValidationException")
+
+
+def test_goods_that_are_not_those_of_the_lot_are_refused(city: httpx.Client) -> None:
+    lot = opened(city, MARKET, "5", STALL)
+    wrong = city.post("/scans", json=body_of(MARKET, "retail_sale", party=STALL, lot=lot, goods="01211", quantity="1"))
+    assert "is of the goods 21113011" in problem_of(wrong, 400, "ValidationException")["detail"]
+    scan(city, MARKET, "retail_sale", party=STALL, lot=lot, goods="2111", quantity="1")
+
+
+def test_a_scanner_that_is_known_to_send_separators_may_send_serials_of_digits(city: httpx.Client) -> None:
+    """Without that knowledge a serial of digits may hide an expiry date whose separator was lost."""
+    body = body_of(
+        MARKET, "loss", party=STALL, scanned="]d20106901234567892211234567817281231", quantity="1", unit="H87"
+    )
+    problem_of(city.post("/scans", json=body), 400, "ValidationException")
+    assert city.post("/scans", json={**body, "sendsFnc1": True}).status_code == 201

@@ -9,7 +9,7 @@ from api.ledger import Ledger
 from ledger.codes import PartyCode, TraceScheme, parse_trace_code
 from ledger.errors import LimitExceeded
 from ledger.registry import change_request
-from ledger.serials import RANGE_MAX, Numbers, Series, lease, lots_of_day, slips, slips_of_party
+from ledger.serials import RANGE_MAX, Numbers, Series, lease, of_day, slips, slips_of_party
 
 PARTY = PartyCode("3302120010001")
 DAY = date(2026, 11, 25)
@@ -46,15 +46,15 @@ def test_twenty_at_once_get_twenty_different_ranges(ledger: Ledger) -> None:
 def test_series_do_not_mix(ledger: Ledger) -> None:
     others = [
         slips_of_party(PartyCode("3302120010002")),
-        lots_of_day(330212001, DAY),
-        lots_of_day(330212001, date(2026, 11, 26)),
+        of_day(330212001, DAY),
+        of_day(330212001, date(2026, 11, 26)),
     ]
     codes = [code for series in (SERIES, *others) for code in taken(ledger, series)]
     assert len(codes) == len(set(codes)) == 28
 
 
 def test_a_series_ends_and_says_so(ledger: Ledger) -> None:
-    series = lots_of_day(330212001, DAY)
+    series = of_day(330212001, DAY)
     row = {"series": series.name, "version": 1, "next": 99_998, "first": 1, "holder": "x"}
     ledger.record(change_request("code_series", row, "operator"))
     last = lease(ledger.database, ledger.lanes.record, series, 50, "x")

@@ -388,3 +388,18 @@ def test_how_fast(capsys: pytest.CaptureFixture[str]) -> None:
         lines.append(f"{kind} {2000 / (time.perf_counter() - start):,.0f}/s")
     with capsys.disabled():
         print("\nparse_symbol:", ", ".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("link", "key"),
+    [
+        ("https://suyuan.example/t/33021201400010000001", "urn:suyuan:trace:33021201400010000001"),
+        ("http://city.example/portal/t/33021201400010000001?lang=en", "urn:suyuan:trace:33021201400010000001"),
+        ("https://suyuan.example/t/81234560000000010001", "urn:suyuan:drug:81234560000000010001"),
+        ("https://suyuan.example/t/3302120140001000000", "https://suyuan.example/t/3302120140001000000"),
+        ("https://suyuan.example/t/33021201400010000001/x", "https://suyuan.example/t/33021201400010000001/x"),
+    ],
+)
+def test_a_slips_qr_code_is_its_twenty_digits(link: str, key: str) -> None:
+    """The buyer's terminal reads the QR code of the seller's slip: read as a mere link, it would find no goods."""
+    assert parse_symbol(link, today=date(2026, 11, 25)).key == key

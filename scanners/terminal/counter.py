@@ -320,7 +320,7 @@ def _joined(pending: Entry | None, entry: Entry) -> Entry:
 def _needs(step: Step, entry: Entry | None) -> str:
     """The question for what the step needs and the entry has not, if anything."""
     names = {name for name, _ in entry.words} if entry is not None else set()
-    if "quantity" in step.needs and (entry is None or entry.quantity is None):
+    if "quantity" in step.needs and (entry is None or entry.quantity is None) and not _on_slip(step, entry):
         return "重量 weight kg?" if step.how is How.SELL else "数量 how much, kg?"
     for need, word, question in (
         ("counterparty", "to", "对方 to whom? to=13 位编码 digits"),
@@ -331,6 +331,11 @@ def _needs(step: Step, entry: Entry | None) -> str:
         if need in step.needs and word not in names:
             return question
     return ""
+
+
+def _on_slip(step: Step, entry: Entry | None) -> bool:
+    """Whether the slip that came with the goods says how much comes in."""
+    return step.how is How.ENTER and entry is not None and entry.code is not None and entry.code.kind is Reading.TRACE
 
 
 def _reads_alone(scanned: str, now: datetime) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ledger.codes import TraceScheme, parse_node, parse_party
 from ledger.errors import Misconfigured, UnreadableCode
-from ledger.steps import BY_NAME, How, Step
+from ledger.steps import BY_NAME, Step
 
 FILE, PROFILE_FILE, OUTBOX_FILE = "terminal.json", "scanner.json", "outbox.sqlite"
 LEASE_COUNT_MAX, KEEP_DAYS_MAX, FILE_BYTES_MAX = 500, 3650, 1 << 20
@@ -81,8 +81,9 @@ class Settings:
         return self.party or f"{self.node}0000"
 
     @property
-    def sells(self) -> bool:
-        return self.rule.how is How.SELL
+    def gives_slips(self) -> bool:
+        """Whether what the terminal records goes out on a slip."""
+        return self.rule.gives_slip
 
 
 _TYPES: dict[str, type] = {"columns": int, "lease_count": int, "lease_days": int, "keep_days": int, "goods": dict}

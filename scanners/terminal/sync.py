@@ -316,7 +316,7 @@ class Sender:
 
     def _lease(self, now: datetime) -> float | None:
         """Codes for each series that has fewer than half left; None when there is nothing to do."""
-        if not self._settings.sells:
+        if not self._settings.gives_slips:
             return None
         for series, request in wanted_series(self._settings, now):
             free = self._outbox.free_codes(series)

@@ -76,8 +76,8 @@ class Till:
         body |= {"at": now.isoformat(timespec="milliseconds"), **fields_of(entry)}
         if self._unreachable():
             body["offline"] = True
-        sells = self._settings.sells
-        message = self._outbox.put(id, body, now, series=series_of(self._settings, now) if sells else None)
+        gives = self._settings.gives_slips
+        message = self._outbox.put(id, body, now, series=series_of(self._settings, now) if gives else None)
         self._counter = self._counter.recorded(entry, now)
         if message.body.get("offline"):
             self.sender.wake()
@@ -86,7 +86,7 @@ class Till:
             if message.state is State.WAITING:  # the slip is given now: whatever the ledger says later, it happened
                 self._outbox.mark_offline(id)
                 message = self._outbox.get(id)
-        printed = self._print(message) if sells and message.state in (State.WAITING, State.ACKNOWLEDGED) else ""
+        printed = self._print(message) if gives and message.state in (State.WAITING, State.ACKNOWLEDGED) else ""
         return self._answer(message) + printed
 
     def _unreachable(self) -> bool:
@@ -166,7 +166,7 @@ class Till:
             return self._answer(self._outbox.get(asked.id))
         self._outbox.confirm(asked.id)
         message = self._await(asked.id)
-        printed = self._print(message) if self._settings.sells and message.state is not State.ASIDE else ""
+        printed = self._print(message) if self._settings.gives_slips and message.state is not State.ASIDE else ""
         return self._answer(message) + printed
 
     def _void(self, reason: str) -> str:

@@ -1,0 +1,120 @@
+"""What a slip's 20 digits stand for: the goods that left under them, who gave them, and whether they were received.
+
+A slip of a sale is what its event makes; one of a trade goes with the goods, and stands among the papers of the event
+that sends them and of the one that receives them (卡单同行). An event declared in error is passed over.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, select, tuple_
+
+from ledger.codes import LOT_URN, PARTY_URN, TRACE_URN, PartyCode, parse_party
+from ledger.disclosure import whole
+from ledger.documents import read_json
+from ledger.drafts import id_key
+from ledger.entries import Kind, decode
+from ledger.errors import UnreadableCode
+from ledger.gs1 import Key
+from ledger.index import Role
+from ledger.steps import Amount
+from ledger.tables import entry, event_id, item_entry
+
+Json = dict[str, Any]
+EVENTS_MAX = 20
+"""A slip has two or three events; whoever uses one code again and again is not followed for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What goods are spoken of. `giver` and `taker` are those of a slip; `left` counts the events that gave it away."""
+
+    goods: Sequence[Amount] = ()
+    slip: Key | None = None
+    giver: PartyCode | None = None
+    taker: PartyCode | None = None
+    left: int = 0
+    received: bool = False
+
+    @property
+    def quantity(self) -> Amount | None:
+        """All of it as one amount, where it is told and of one unit."""
+        total = Amount("", Decimal(0), self.goods[0].uom) if self.goods else None
+        for one in self.goods:
+            if total is None or total.quantity is None or one.quantity is None or one.uom != total.uom:
+                return None
+            total = replace(total, quantity=total.quantity + one.quantity)
+        return total
+
+
+def is_known(connection: Connection, lot: Key) -> bool:
+    """Whether any entry speaks of this lot."""
+    return connection.execute(select(item_entry.c.seq).where(item_entry.c.item == lot).limit(1)).first() is not None
+
+
+def delivery_of_slip(connection: Connection, slip: Key, goods: str | None) -> Delivery:
+    """What left under a slip; no goods if nothing recorded says it. 20 digits may be those of a lot of `goods`, too."""
+    found = Delivery(slip=slip)
+    for event in _events(connection, slip):
+        if event.get("bizStep") == "receiving":
+            found = replace(found, received=True)
+        elif event["type"] == "TransformationEvent":
+            found = replace(found, goods=found.goods or _amounts(event["inputQuantityList"]), left=found.left + 1)
+        elif event.get("bizStep") == "shipping":
+            found = replace(
+                found, goods=found.goods or _amounts(event["quantityList"]), left=found.left + 1,
+                giver=found.giver or _party(event, "source"), taker=found.taker or _party(event, "destination"),
+            )  # fmt: skip
+    lot = f"{LOT_URN}{goods}:{slip.removeprefix(TRACE_URN)}"
+    if not found.goods and goods is not None and is_known(connection, Key(lot)):
+        return Delivery([Amount(lot, None, None)])
+    return found
+
+
+def _events(connection: Connection, slip: Key) -> Iterator[Json]:
+    """The events that speak of a slip and stand, oldest first, whole where that is not erased."""
+    roles = (Role.OUTPUT, Role.CERTIFICATE)
+    rows = connection.execute(
+        select(item_entry.c.node, item_entry.c.seq)
+        .where(item_entry.c.item == slip, item_entry.c.role.in_(roles))
+        .order_by(item_entry.c.event_time)
+        .limit(EVENTS_MAX)
+    ).all()
+    if not rows:
+        return
+    places = [(row.node, row.seq) for row in rows]
+    data = connection.execute(
+        select(entry.c.node, entry.c.seq, entry.c.data, entry.c.sealed)
+        .where(tuple_(entry.c.node, entry.c.seq).in_(places), entry.c.kind == Kind.EVENT)
+        .order_by(entry.c.record_time, entry.c.node, entry.c.seq)
+    ).all()
+    events = [(decode(bytes(row.data)).body["event"], row.sealed) for row in data]
+    wrong = _in_error(connection, [event["eventID"] for event, _ in events])
+    for event, sealed in events:
+        if id_key(event["eventID"]) not in wrong:
+            yield whole(event, read_json(bytes(sealed))) if sealed is not None else event
+
+
+def _in_error(connection: Connection, ids: Sequence[str]) -> set[bytes]:
+    question = select(event_id.c.id).where(event_id.c.id.in_([id_key(one) for one in ids]), event_id.c.declaration != 0)
+    return {bytes(row.id) for row in connection.execute(question)}
+
+
+def _amounts(elements: Sequence[Json]) -> list[Amount]:
+    return [Amount(one["epcClass"], _decimal(one.get("quantity")), one.get("uom")) for one in elements]
+
+
+def _decimal(quantity: Any) -> Decimal | None:
+    return None if quantity is None else Decimal(quantity)
+
+
+def _party(event: Json, end: str) -> PartyCode | None:
+    for one in event.get(f"{end}List") or ():
+        if one.get("type") == "owning_party":
+            try:
+                return parse_party(str(one[end]).removeprefix(PARTY_URN))
+            except UnreadableCode:
+                return None
+    return None
