@@ -256,6 +256,8 @@ def _named(body: ScanBody, today: date) -> tuple[Key | None, str | None]:
         return code.key, goods
     if code.kind is Reading.TRACE:
         return code.key, goods
+    if code.in_store and goods is not None:  # the shop's own number, with the weight in it: the goods are named
+        return None, goods
     raise ValueError(f"this is a {code.kind} code; scan the label of the lot, or the goods")
 
 

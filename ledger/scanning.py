@@ -149,7 +149,9 @@ def _with_papers(connection: Connection, scan: Scan, named: Key | None) -> tuple
 
 def _other_goods(scan: Scan, came: Delivery) -> Iterator[Breach]:
     """Goods named beside a lot that is of others: only where both are named by goods codes, of which one is wider."""
-    for one in () if scan.step.how is How.MAKE or scan.goods is None else came.goods:
+    if scan.goods is None or scan.step.how is How.MAKE:
+        return
+    for one in came.goods:
         goods = goods_of(canonical_key(one.lot))
         if 14 not in (len(goods), len(scan.goods)) and goods and not goods.startswith(scan.goods):
             yield Breach("goods", f"{one.lot} is of the goods {goods}, not of {scan.goods}")
