@@ -7,7 +7,7 @@ from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from starlette.types import Lifespan
 
-from api import capture, credentials, health, log, problems, registry, scans, stock, trace
+from api import capture, credentials, health, log, official, problems, registry, scans, stock, trace
 from api.auth import Anybody
 from api.ledger import Ledger
 
@@ -25,6 +25,7 @@ _TOP = [
     "steps",
     "leases",
     "balances",
+    "official",
     "credentials",
     "health",
 ]
@@ -44,7 +45,7 @@ def create_app(ledger: Ledger | None, lifespan: Lifespan[FastAPI] | None = None)
     )
     app.state.ledger = ledger
     problems.install(app)
-    for module in (capture, scans, stock, trace, log, registry, credentials, health):
+    for module in (capture, scans, official, stock, trace, log, registry, credentials, health):
         app.include_router(module.router)
 
     @app.get("/", tags=["EPCIS 2.0"])

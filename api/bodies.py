@@ -21,7 +21,7 @@ JSON_TYPES = ("application/json", "application/ld+json")
 SHEET_TYPES = ("text/csv", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet")
 
 
-def _reader(kinds: tuple[str, ...]) -> Callable[[Request], Awaitable[bytes]]:
+def reader(kinds: tuple[str, ...]) -> Callable[[Request], Awaitable[bytes]]:
     """Reads a body of one of these kinds, refused as soon as it is larger than allowed."""
 
     async def read(request: Request) -> bytes:
@@ -41,9 +41,9 @@ def _reader(kinds: tuple[str, ...]) -> Callable[[Request], Awaitable[bytes]]:
     return read
 
 
-Body = Annotated[bytes, Depends(_reader(JSON_TYPES))]
+Body = Annotated[bytes, Depends(reader(JSON_TYPES))]
 """To be declared after the route's rule: dependencies are asked in the order of the parameters."""
-Sheet = Annotated[bytes, Depends(_reader(SHEET_TYPES))]
+Sheet = Annotated[bytes, Depends(reader(SHEET_TYPES))]
 
 
 def parsed(model: type[Model]) -> Callable[[bytes], Awaitable[Model]]:

@@ -29,6 +29,7 @@ from api.screen import err, out, progress, say, show, table, warn
 from api.serve import serve_http
 from api.symbols import symbol_app
 from api.terminal import terminal_app
+from api.uploads import official_app
 from ledger.access import Role
 from ledger.audit import audit as run_audit
 from ledger.capture import ErrorBehaviour
@@ -65,6 +66,7 @@ app.add_typer(key_app, name="key")
 add_registers(app, REGISTERS)
 app.add_typer(city_app, name="city")
 app.add_typer(symbol_app, name="symbol")
+app.add_typer(official_app, name="official")
 app.add_typer(terminal_app, name="terminal")
 
 

@@ -6,7 +6,7 @@ given when the entry is on disk.
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -24,7 +24,7 @@ from ledger.access import Actor
 from ledger.append import Request
 from ledger.balances import holder_of
 from ledger.capture import ErrorBehaviour, requests_of
-from ledger.codes import TRACE_URN, key_of_code, node_text, parse_node, parse_party, parse_trace_code
+from ledger.codes import TRACE_URN, NodeCode, key_of_code, node_text, parse_node, parse_party, parse_trace_code
 from ledger.documents import Json, read_document, write_json
 from ledger.drafts import draft_once, refusal_name
 from ledger.entries import Kind, time_text
@@ -38,7 +38,7 @@ from ledger.reads import entries_of_event, entries_of_ids
 from ledger.registers.goods import GOODS, PRODUCT, Unit, in_base_unit
 from ledger.scanning import AGAIN_S, Plan, lots_at, plan, recent_like
 from ledger.serials import Series, of_day, slips
-from ledger.slips import delivery_of_slip
+from ledger.slips import was_used
 from ledger.steps import BY_NAME, Scan, Voucher, VoucherKind
 from scanners.symbols import Reading, parse_symbol
 
@@ -117,48 +117,53 @@ def record(ledger: Ledger, actor: Actor, body: ScanBody) -> tuple[Json, int]:
 
     A scan that was refused stays refused under its id. `AskAgain` where the same was recorded seconds ago.
     """
-    node = node_here(ledger, actor, body.node)
     raw = body.model_dump(exclude_none=True, exclude={"offline", "confirm"})
     raw["scan"] = body.scan.lower()
-    if (known := _known(ledger, body, raw)) is not None:
-        return _answer(ledger, *known, []), 200
-    scan, named = _scan(body, raw, ledger.today())
-    if scan.trace is not None and parse_trace_code(scan.trace, node.trace_scheme).node != node.node:
-        raise UnacceptableRecord([Breach("trace", "this is no trace code of this node; lease some from /leases")])
-    made = _plan(ledger, actor, scan, named, node, body)
+    with ledger.database.read() as connection:  # one snapshot before, one after: the counter waits for each
+        node = node_here(connection, actor, body.node)
+        if (known := _known(connection, body, raw)) is not None:
+            return _answer(ledger, connection, *known, []), 200
+        scan, named = _scan(body, raw, ledger.today())
+        if scan.trace is not None and parse_trace_code(scan.trace, node.trace_scheme).node != node.node:
+            raise UnacceptableRecord([Breach("trace", "this is no trace code of this node; lease some from /leases")])
+        made = _plan(ledger, connection, actor, scan, named, node, body)
+        places = places_of(connection, actor)
     refuses = node.refuses_over_stock and not body.offline and made.event["bizStep"] != "inspecting"
     try:
-        (place,) = ledger.record(_request(ledger, actor, made.event, within_stock=refuses))
+        (place,) = ledger.record(_request(ledger, actor, places, made.event, within_stock=refuses))
     except NotEnough as error:
         error.refusal = _refuse(ledger, actor, scan, error)
         raise
     except Conflict:  # the same scan came twice at once, and the other was faster
-        if (known := _known(ledger, body, raw)) is None:
-            raise
-        return _answer(ledger, *known, []), 200
-    return _answer(ledger, made.event, place, [*made.warnings, *_odd(ledger, body, scan, node)]), 201
-
-
-def _plan(ledger: Ledger, actor: Actor, scan: Scan, named: Key | None, node: Node, body: ScanBody) -> Plan:
-    strict = node.refuses_over_stock and not body.offline
+        with ledger.database.read() as connection:
+            if (known := _known(connection, body, raw)) is None:
+                raise
+            return _answer(ledger, connection, *known, []), 200
     with ledger.database.read() as connection:
-        if not body.offline and not body.confirm:
-            like = recent_like(connection, scan, now() - timedelta(seconds=AGAIN_S))
-            if like is not None:
-                raise AskAgain(f"the same was recorded as {like} less than {AGAIN_S} s ago; was it done twice?")
-        lots = of_day(scan.node, _day(ledger, scan))
-        return plan(
-            connection, scan, named, node, lambda: ledger.numbers.take(lots, actor.name),
-            lambda: ledger.numbers.take(_slips(ledger, scan, node), actor.name), strict=strict,
-        )  # fmt: skip
+        odd = _odd(ledger, connection, body, scan, node)
+        return _answer(ledger, connection, made.event, place, [*made.warnings, *odd]), 201
 
 
-def node_here(ledger: Ledger, actor: Actor, code: str) -> Node:
+def _plan(
+    ledger: Ledger, connection: Connection, actor: Actor, scan: Scan, named: Key | None, node: Node, body: ScanBody
+) -> Plan:
+    strict = node.refuses_over_stock and not body.offline
+    if not body.offline and not body.confirm:
+        like = recent_like(connection, scan, now() - timedelta(seconds=AGAIN_S))
+        if like is not None:
+            raise AskAgain(f"the same was recorded as {like} less than {AGAIN_S} s ago; was it done twice?")
+    lots = of_day(scan.node, _day(ledger, scan))
+    return plan(
+        connection, scan, named, node, lambda: ledger.numbers.take(lots, actor.name),
+        lambda: ledger.numbers.take(_slips(ledger, scan, node), actor.name), strict=strict,
+    )  # fmt: skip
+
+
+def node_here(connection: Connection, actor: Actor, code: str) -> Node:
     """The node that a body names; `NotAllowed` for one that is not the actor's."""
     number = parse_node(code)
     actor.require_node(number)
-    with ledger.database.read() as connection:
-        return get_node(connection, number)
+    return get_node(connection, number)
 
 
 def _scan(body: ScanBody, raw: Json, today: date) -> tuple[Scan, Key | None]:
@@ -271,16 +276,16 @@ def _goods(text: str, today: date) -> str:
 # --- what is recorded -----------------------------------------------------------------------------
 
 
-def _request(ledger: Ledger, actor: Actor, event: Json, *, within_stock: bool) -> Request:
+def _request(
+    ledger: Ledger, actor: Actor, places: Mapping[Key, NodeCode], event: Json, *, within_stock: bool
+) -> Request:
     """The event checked against the standard, as every capture is."""
     document = read_document(write_json({"@context": _CONTEXT, **event}))
-    with ledger.database.read() as connection:
-        places = places_of(connection, actor)
     (request,) = requests_of(document, actor, places, ErrorBehaviour.ROLLBACK, ledger.secret)
     return replace(request, within_stock=within_stock)
 
 
-def _known(ledger: Ledger, body: ScanBody, raw: Json) -> tuple[Json, Recorded] | None:
+def _known(connection: Connection, body: ScanBody, raw: Json) -> tuple[Json, Recorded] | None:
     """The scan's event and place, if it was recorded; `Conflict` if it was another one under the same id.
 
     `NotEnough` if it was refused, unless it has happened since, out of the ledger's reach.
@@ -289,8 +294,7 @@ def _known(ledger: Ledger, body: ScanBody, raw: Json) -> tuple[Json, Recorded] |
         name = f"urn:uuid:{UUID(body.scan)}"
     except ValueError:
         return None
-    with ledger.database.read() as connection:
-        found = entries_of_ids(connection, [name, refusal_name(name.removeprefix("urn:uuid:"))])
+    found = entries_of_ids(connection, [name, refusal_name(name.removeprefix("urn:uuid:"))])
     for one in found:
         if one.entry.kind is Kind.EVENT:
             if one.event.get("suyuan:scan") != raw:
@@ -316,26 +320,23 @@ def _refuse(ledger: Ledger, actor: Actor, scan: Scan, error: NotEnough) -> str:
     return f"{node_text(place.node)}/{place.seq}"
 
 
-def _odd(ledger: Ledger, body: ScanBody, scan: Scan, node: Node) -> list[str]:
+def _odd(ledger: Ledger, connection: Connection, body: ScanBody, scan: Scan, node: Node) -> list[str]:
     """What to tell the person besides."""
     found: list[str] = []
     if not body.offline and abs((scan.at - now()).total_seconds()) > CLOCK_OFF_S:
         found.append("clock_off")
-    if scan.trace is not None and scan.step.gives_slip:
-        with ledger.database.read() as connection:
-            if delivery_of_slip(connection, Key(TRACE_URN + scan.trace), None).left > 1:
-                found.append("trace_used")
+    if scan.trace is not None and scan.step.gives_slip and was_used(connection, Key(TRACE_URN + scan.trace)):
+        found.append("trace_used")
     if scan.step.gives_slip and ledger.numbers.runs_out(_slips(ledger, scan, node)):
         found.append("codes_run_out")
     return found
 
 
-def _answer(ledger: Ledger, event: Json, place: Recorded, warnings: list[str]) -> Json:
+def _answer(ledger: Ledger, connection: Connection, event: Json, place: Recorded, warnings: list[str]) -> Json:
     lots = event.get("inputQuantityList") or event.get("quantityList") or []
     outputs = event.get("outputQuantityList") or []
     holder = holder_of(event, place.node)
-    with ledger.database.read() as connection:
-        shown = _lots_json(connection, lots, holder)
+    shown = _lots_json(connection, lots, holder)
     slips_ = [one["epcClass"] for one in outputs if one["epcClass"].startswith(TRACE_URN)]
     if event["bizStep"] == "shipping":
         slips_ = [one for one in event["certificationInfo"] if one.startswith(TRACE_URN)]
@@ -391,6 +392,7 @@ def void_scan(
     """Take back a scan that was a mistake: an error declaration, never a change. What it moved is moved back."""
     with ledger.database.read() as connection:
         found = entries_of_event(connection, f"urn:uuid:{scan}", actor)
+        places = places_of(connection, actor)
     event = found[0].event
     if len(found) > 1:  # sent again, or by somebody else: it is taken back, once
         declared = found[-1].entry
@@ -399,7 +401,7 @@ def void_scan(
         place = Recorded(declared.node, declared.seq, declared.hash, time_text(declared.record_time))
         return _voided(ledger, scan, place)
     event["errorDeclaration"] = {"declarationTime": time_text(_time(body.at)), "reason": body.reason}
-    (place,) = ledger.record(_request(ledger, actor, event, within_stock=False))
+    (place,) = ledger.record(_request(ledger, actor, places, event, within_stock=False))
     return _voided(ledger, scan, place)
 
 

@@ -51,7 +51,8 @@ def post_lease(
     ledger: LedgerHere, actor: MayCapture, body: Annotated[LeaseBody, Depends(parsed(LeaseBody))]
 ) -> dict[str, Any]:
     """Codes for a terminal to have at hand, also when it is offline. What it does not use is never used by another."""
-    node = node_here(ledger, actor, body.node)
+    with ledger.database.read() as connection:
+        node = node_here(connection, actor, body.node)
     party = parse_party(body.party or f"{body.node}0000")
     if party[:9] != body.node:
         raise UnacceptableRecord([Breach("party", f"{party} is no operator of the node {body.node}")])

@@ -11,17 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import select
-
 from ledger.append import Outcome, Request
 from ledger.codes import PartyCode, TraceScheme, node_text
 from ledger.database import Database
 from ledger.errors import Busy, Conflict, LedgerError, LimitExceeded
 from ledger.registry import change_request
-from ledger.tables import code_series
 
 Record = Callable[[list[Request]], list[Outcome]]
 ATTEMPTS_MAX = 50
+_POSITION = "SELECT next, version FROM code_series WHERE series = %s"
 OWN_RANGE, SERIES_KEPT = 20, 10_000
 RANGE_MAX = 500
 LOW_SHARE = 10
@@ -124,9 +122,10 @@ def lease(
     Rivals try again: each gets other numbers. `Busy` where too many do.
     """
     for _ in range(ATTEMPTS_MAX):
-        with database.read() as connection:
-            row = connection.execute(select(code_series).where(code_series.c.series == series.name)).one_or_none()
-        first, version = (row.next, row.version) if row is not None else (1, 0)
+        # Not a pooled connection: whoever waits here holds one already, and all would wait for each other.
+        with database.connect() as connection:
+            row = connection.execute(_POSITION, [series.name]).fetchone()
+        first, version = row if row is not None else (1, 0)
         count_now = min(count, RANGE_MAX, series.last - first + 1)
         if count_now < 1:
             raise LimitExceeded(f"all {series.last} numbers of the series {series.name} are given away")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, func, select, tuple_
 
 from ledger.codes import LOT_URN, PARTY_URN, TRACE_URN, PartyCode, parse_party
 from ledger.disclosure import whole
@@ -71,6 +71,12 @@ def delivery_of_slip(connection: Connection, slip: Key, goods: str | None) -> De
     if not found.goods and goods is not None and is_known(connection, Key(lot)):
         return Delivery([Amount(lot, None, None)])
     return found
+
+
+def was_used(connection: Connection, slip: Key) -> bool:
+    """Whether more than one event gave goods away under this slip."""
+    question = select(func.count()).where(item_entry.c.item == slip)
+    return connection.execute(question).scalar_one() > 1 and delivery_of_slip(connection, slip, None).left > 1
 
 
 def _events(connection: Connection, slip: Key) -> Iterator[Json]:

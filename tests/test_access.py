@@ -51,6 +51,8 @@ ROUTES: list[tuple[str, str, object, set]] = [
     ("POST", "/scans/6a1c1e0e-6b1f-4b55-8d5d-0a8a4f1f2c01/void", VOID_BODY, WRITERS),
     ("POST", "/leases", {"node": NODE}, WRITERS),
     ("GET", "/balances/urn:x:y", None, READERS),
+    ("POST", "/official", {}, WRITERS),
+    ("GET", f"/official/retail_market_tran_info_summ?node={NODE}", None, READERS),
     ("GET", "/checkpoint", None, EVERYBODY),
     ("GET", "/key", None, EVERYBODY),
     ("GET", "/tile/entries/000.p/1", None, EVERYBODY),

@@ -40,6 +40,7 @@ COMMANDS = [
     "demo", "serve", "worker", "migrate", "capture", "erase", "trace", "audit", "proof", "verify", "key show",
     "key replace", "key replace-registry", "city make", "city load", "symbol read", "symbol look", "symbol label",
     "terminal setup", "terminal run", "terminal status", "terminal retry", "terminal drop", "terminal calibrate",
+    "official export", "official upload", "official status",
      "credential add", "credential list", "credential revoke",
     *(f"{register.name} {command}" for register in REGISTERS for command in commands_of(register)),
 ]  # fmt: skip
