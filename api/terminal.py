@@ -50,11 +50,12 @@ def _show(text: str) -> None:
 
 
 @terminal_app.command("setup")
-def setup(
+def setup(  # noqa: PLR0913 - a terminal's settings, each with a name of its own
     folder: Folder,
     url: Annotated[str, typer.Option(help="the ledger's address, http(s)://host:port")],
     key: Annotated[str, typer.Option(help="the API key of `suyuan credential add`; - reads it from standard input")],
     node: Annotated[str, typer.Option(help="the node, 9 digits")],
+    *,
     step: Annotated[str, typer.Option(help="what is recorded here, such as retail_sale")],
     party: Annotated[str, typer.Option(help="the stall, 13 digits; the node's own operator if left out")] = "",
     scheme: Annotated[str, typer.Option(help="how the node numbers its slips: A or B")] = "A",
@@ -63,15 +64,24 @@ def setup(
         list[str] | None,
         typer.Option("--set", help="NAME=VALUE: " + ", ".join(_OTHERS) + ", goods.CODE (a name for the slip)"),
     ] = None,
+    in_store: Annotated[
+        str,
+        typer.Option(
+            help="layout of the shop's own weighed codes: 2#GGGGGWWWWWC; # any, G goods, W grams, P fen, C check"
+        ),
+    ] = "",
+    plu: Annotated[
+        list[str] | None, typer.Option("--plu", help="NUMBER=GOODS: what the shop's number in such a code is of")
+    ] = None,
 ) -> None:
     """Make or change a terminal's folder. What waits in it stays.
 
     Example: `suyuan terminal setup stall12 --url http://10.0.0.5:8000 --key - --node 330212001
-    --party 3302120010012 --step retail_sale`
+    --party 3302120010012 --step retail_sale --in-store 2#GGGGGWWWWWC --plu 00123=21113011`
     """
     settings = Settings(
         url=url, key=sys.stdin.readline().strip() if key == "-" else key, node=node, step=step, party=party,
-        scheme=scheme, printer=printer, **_others(other or []),
+        scheme=scheme, printer=printer, in_store=in_store, plus=_plus(plu or []), **_others(other or []),
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     write_settings(folder, settings)
@@ -96,6 +106,18 @@ def _others(given: list[str]) -> dict[str, Any]:
         else:
             found[name] = value
     return {**found, "goods": goods}
+
+
+def _plus(given: list[str]) -> dict[str, str]:
+    """The shop's numbers, each with the goods that it is of."""
+    found: dict[str, str] = {}
+    for one in given:
+        number, equals, goods = one.partition("=")
+        if not equals or not number or not goods:
+            raise UnreadableCode("shop's number", one, "give NUMBER=GOODS, such as 00123=21113011")
+        if found.setdefault(number, goods) != goods:
+            raise UnreadableCode("shop's number", one, f"it is given twice, once as {found[number]}")
+    return found
 
 
 @terminal_app.command(

@@ -265,7 +265,7 @@ def upload(
     node: Annotated[list[str], typer.Option(help="a node whose records are sent")],
     verify: Annotated[str | None, typer.Option(help="module:function that makes the VerifyCode")] = None,
     index: Annotated[str, typer.Option(help="the platform's index code")] = "",
-    once: Annotated[bool, typer.Option(help="end when nothing waits, or with 1 when the platform is not reached")] = False,
+    once: Annotated[bool, typer.Option(help="end when nothing waits, with 1 if the platform is not reached")] = False,
 ) -> None:
     """Send a platform what is new, in order and for good; what it refuses is set aside with the reason.
 

@@ -13,8 +13,9 @@ from decimal import Decimal
 
 from ledger.gs1 import GS1_DOMAIN
 from ledger.steps import How, Step, VoucherKind
-from scanners.symbols import Code, Fault, Reading, Unreadable, parse_symbol
+from scanners.symbols import IN_STORE_URN, Code, Fault, Reading, Unreadable, parse_symbol
 from scanners.terminal.calibration import Profile
+from scanners.terminal.weighed import InStore, Label, UnfitLabel, agrees, unit_price
 
 HELP = """\
 扫码，再称重或输入数量 scan, then weigh or type how much. Each line ends with ENTER:
@@ -23,6 +24,7 @@ HELP = """\
   CODE 1.25 @25.80  单价，元/公斤或元/件 price in yuan a kilogram or a piece
   1.25  或  1.250kg 秤的重量：给等着的码，或给下一个码（60 秒内） a weight, for the code that waits or the next one
   500g 2.5jin 3pc   克、斤(500克)、件 grams, jin (500 g), pieces
+  2…                店内秤码：一扫就记 a shop's own weighed code, if its layout is set up: one scan records it
   to=3302120020001  对方 the other party; also goods=211 made=12kg result=合格 voucher=animal:NUMBER lot=URI
   .                 是 yes, it is so (after a question); empty ENTER does nothing
   no                否 no (after a question), or forget the code that waits
@@ -90,6 +92,7 @@ class Counter:
 
     step: Step
     profile: Profile = field(default_factory=Profile)
+    in_store: InStore = field(default_factory=InStore)
     pending: Entry | None = None
     pending_at: datetime | None = None
     weight: Quantity | None = None
@@ -171,15 +174,22 @@ class Counter:
 
     def _complete(self, entry: Entry, now: datetime, *, fresh: bool = False) -> tuple["Counter", Deed]:
         """Record it if nothing is missing and it is not the last one over again; otherwise ask."""
-        this = self
+        try:
+            return self._completed(entry, now, fresh)
+        except UnfitLabel as unfit:
+            return replace(self, weight=None, weight_at=None), Say(f"✗ {unfit}")
+
+    def _completed(self, entry: Entry, now: datetime, fresh: bool) -> tuple["Counter", Deed]:
+        this, weight = self, self._fresh_weight(now)
+        label = _label_of(self.in_store, entry)
+        if label is not None:
+            entry = _labelled(self.in_store, label, self.step, entry, weight)
+            this = this if label.weight is None else replace(this, weight=None, weight_at=None)
         if entry.quantity is None and "quantity" in self.step.needs:
             if entry.code is not None and entry.code.kind in (Reading.PACK, Reading.DRUG):
                 entry = replace(entry, quantity=Quantity(Decimal(1), "H87"))  # a code of its own names one pack
-            elif (
-                self.weight is not None and self.weight_at is not None
-                and timedelta(0) <= now - self.weight_at <= WEIGHT_KEPT
-            ):  # fmt: skip
-                entry = replace(entry, quantity=self.weight)
+            elif weight is not None:
+                entry = replace(entry, quantity=weight)
                 this = replace(this, weight=None, weight_at=None)
         missing = _needs(self.step, entry)
         if missing:
@@ -189,12 +199,19 @@ class Counter:
                 else ("✗ 前一个码没有记 the code before was not recorded; ")
             )
             return replace(this, pending=entry, pending_at=now), Say(f"{left}? {missing}")
+        if label is not None and self.step.how is How.SELL:
+            entry = _priced(label, entry)
         this = replace(this, pending=None, pending_at=None)
         if this.last is not None and this.last_at is not None and said(fields_of(entry)) == this.last:
             again = this.unsure or timedelta(0) <= now - this.last_at <= TWICE_WITHIN
             if again and not entry.confirmed:
                 return replace(this, question=entry, unsure=False), Say(f"? {_TWICE}")
         return this, Record(entry)
+
+    def _fresh_weight(self, now: datetime) -> Quantity | None:
+        """The scale's weight that waits for its code, if it is not too old."""
+        fresh = self.weight_at is not None and timedelta(0) <= now - self.weight_at <= WEIGHT_KEPT
+        return self.weight if fresh else None
 
     def recorded(self, entry: Entry, now: datetime) -> "Counter":
         """The counter after the entry was kept on disk."""
@@ -312,8 +329,8 @@ def _joined(pending: Entry | None, entry: Entry) -> Entry:
     again = {name for name, _ in entry.words if name != "voucher"}
     words = {*(word for word in pending.words if word[0] not in again), *entry.words}
     return replace(
-        pending, quantity=entry.quantity or pending.quantity, price=entry.price or pending.price,
-        words=tuple(sorted(words)),
+        pending, quantity=entry.quantity or pending.quantity,
+        price=pending.price if entry.price is None else entry.price, words=tuple(sorted(words)),
     )  # fmt: skip
 
 
@@ -349,6 +366,56 @@ def _reads_alone(scanned: str, now: datetime) -> bool:
 
 def _uri(key: str) -> str:
     return key if ":" in key else f"https://{GS1_DOMAIN}/{key}"
+
+
+# --- A shop's own labels --------------------------------------------------------------------------------
+
+
+def _label_of(in_store: InStore, entry: Entry) -> Label | None:
+    """What an in-store code says; None for other codes, and for one of another layout whose goods the person names."""
+    if not in_store.layout or entry.code is None or not entry.code.key.startswith(IN_STORE_URN):
+        return None
+    digits = entry.code.key.removeprefix(IN_STORE_URN)
+    if not in_store.fits(digits) and any(name in ("goods", "lot") for name, _ in entry.words):
+        return None
+    return in_store.read(digits)
+
+
+def _labelled(in_store: InStore, label: Label, step: Step, entry: Entry, weight: Quantity | None) -> Entry:
+    """The entry with its label's goods and weight; `UnfitLabel` where the person or the scale says something else."""
+    if step.how in (How.MAKE, How.COUNT):
+        raise UnfitLabel("这一步不用店内秤码，请扫批次 a shop's label is no lot: scan or name the lot")
+    typed = dict(entry.words).get("goods")
+    known = in_store.plus.get(label.number)
+    if typed is not None and known is not None and typed != known:
+        raise UnfitLabel(f"码里的商品是 {known}，不是 {typed} the code is of the goods {known}, not {typed}")
+    if typed is None:
+        entry = replace(entry, words=tuple(sorted([*entry.words, ("goods", in_store.goods(label))])))
+    if label.weight is None:
+        return entry
+    told = Quantity(label.weight, "KGM")
+    for other, who in ((entry.quantity, "输入的 typed"), (weight, "秤上的 on the scale")):
+        if other is not None and other != told:
+            shown = f"{other.value:f} {_UNIT_NAMES[other.unit]}"
+            raise UnfitLabel(
+                f"码里是 {told.value:f} 公斤，{who}是 {shown}：没有记，请再扫或重新称 "
+                f"the code says {told.value:f} kg: nothing recorded; scan again, or weigh it again"
+            )
+    return replace(entry, quantity=told)
+
+
+def _priced(label: Label, entry: Entry) -> Entry:
+    """The entry with the unit price that its label's total comes to; `UnfitLabel` where another one was typed."""
+    if label.total is None or entry.quantity is None:
+        return entry
+    if entry.price is None:
+        return replace(entry, price=unit_price(label.total, entry.quantity.value))
+    if not agrees(label.total, entry.quantity.value, entry.price):
+        raise UnfitLabel(
+            f"码里的金额是 {label.total:f} 元，{entry.quantity.value:f} × {entry.price:f} 不是 "
+            f"the code says {label.total:f} yuan, which the price and quantity typed do not make"
+        )
+    return entry
 
 
 # --- What is sent ---------------------------------------------------------------------------------------

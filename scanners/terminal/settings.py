@@ -12,6 +12,7 @@ from typing import Any
 from ledger.codes import TraceScheme, parse_node, parse_party
 from ledger.errors import Misconfigured, UnreadableCode
 from ledger.steps import BY_NAME, Step
+from scanners.terminal.weighed import InStore, layout_fault, plus_fault
 
 FILE, PROFILE_FILE, OUTBOX_FILE = "terminal.json", "scanner.json", "outbox.sqlite"
 LEASE_COUNT_MAX, KEEP_DAYS_MAX, FILE_BYTES_MAX = 500, 3650, 1 << 20
@@ -24,8 +25,9 @@ class Settings:
 
     `party` is the stall; without one the node's own operator sells. `printer` is a device or file that takes ESC/POS,
     "-" for plain text on standard output, empty for none. `link` is what a slip's QR code holds, with {trace} in it.
-    `goods` are names for the slip by what was scanned or by its code. `lease_count` trace codes are kept at hand, in
-    scheme B for each of `lease_days` days ahead; acknowledged scans stay on disk for `keep_days`.
+    `goods` are names for the slip by what was scanned or by its code. `in_store` is the layout of the shop's own
+    weighed codes, such as 2#GGGGGWWWWWC, and `plus` says of which goods its numbers are. `lease_count` trace codes are
+    kept at hand, in scheme B for each of `lease_days` days ahead; acknowledged scans stay on disk for `keep_days`.
     """
 
     url: str
@@ -40,6 +42,8 @@ class Settings:
     stall: str = ""
     link: str = ""
     goods: Mapping[str, str] = field(default_factory=dict)
+    in_store: str = ""
+    plus: Mapping[str, str] = field(default_factory=dict)
     lease_count: int = 100
     lease_days: int = 7
     keep_days: int = 30
@@ -56,6 +60,7 @@ class Settings:
             raise Misconfigured(f"the terminal's settings: {error}") from None
 
     def _rules(self) -> tuple[tuple[str, bool, str], ...]:
+        layout, table = layout_fault(self.in_store) if self.in_store else "", plus_fault(self.in_store, self.plus)
         texts = all(isinstance(name, str) and isinstance(text, str) for name, text in self.goods.items())
         return (
             ("url", re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", self.url) is not None, "is http(s)://host:port"),
@@ -65,6 +70,8 @@ class Settings:
             ("columns", self.columns in (32, 48), "are 32 (58 mm) or 48 (80 mm)"),
             ("link", not self.link or self.link.count("{trace}") == 1, "holds {trace} once, where the code belongs"),
             ("goods", texts, "are names for codes, all texts"),
+            ("in_store", not layout, layout),
+            ("plus", not table, f"are wrong: {table}"),
             ("lease_count", 1 <= self.lease_count <= LEASE_COUNT_MAX, f"is 1 to {LEASE_COUNT_MAX}"),
             ("lease_days", 0 <= self.lease_days <= 30, "is 0 to 30"),
             ("keep_days", 1 <= self.keep_days <= KEEP_DAYS_MAX, f"is 1 to {KEEP_DAYS_MAX}"),
@@ -81,12 +88,24 @@ class Settings:
         return self.party or f"{self.node}0000"
 
     @property
+    def labels(self) -> InStore:
+        """How the shop numbers what it weighs."""
+        return InStore(self.in_store, self.plus)
+
+    @property
     def gives_slips(self) -> bool:
         """Whether what the terminal records goes out on a slip."""
         return self.rule.gives_slip
 
 
-_TYPES: dict[str, type] = {"columns": int, "lease_count": int, "lease_days": int, "keep_days": int, "goods": dict}
+_TYPES: dict[str, type] = {
+    "columns": int,
+    "lease_count": int,
+    "lease_days": int,
+    "keep_days": int,
+    "goods": dict,
+    "plus": dict,
+}
 
 
 def write_settings(folder: Path, settings: Settings) -> None:

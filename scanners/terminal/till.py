@@ -34,7 +34,7 @@ class Till:
         profile: Profile | None = None, answer_s: float = ANSWER_S,
     ) -> None:  # fmt: skip
         self._settings, self._outbox, self._clock, self._show, self._answer_s = settings, outbox, clock, show, answer_s
-        self._counter = Counter(settings.rule, profile or Profile())
+        self._counter = Counter(settings.rule, profile or Profile(), settings.labels)
         self.sender = Sender(settings, outbox, clock, self._news)
         self._awaited: str | None = None
         last = outbox.last()
