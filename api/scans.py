@@ -55,6 +55,7 @@ WARNINGS: dict[str, tuple[str, str]] = {
     "more_than_left": ("超出剩余数量", "more than is left of it"),
     "clock_off": ("终端时钟不准", "the terminal's clock is off"),
     "slip_received": ("该交易凭证的货已进过场", "the goods on this slip were received before"),
+    "more_than_on_slip": ("超出交易凭证上的数量", "more than is on the slip"),
     "other_buyer": ("该交易凭证写的是别的买方", "this slip was made out to another buyer"),
     "codes_run_out": ("追溯码快用完了", "the trace codes of this series run out"),
     "trace_used": ("该追溯码已用过", "this trace code stands on another slip"),
@@ -124,8 +125,7 @@ def record(ledger: Ledger, actor: Actor, body: ScanBody) -> tuple[Json, int]:
         if (known := _known(connection, body, raw)) is not None:
             return _answer(ledger, connection, *known, []), 200
         scan, named = _scan(body, raw, ledger.today())
-        if scan.trace is not None and parse_trace_code(scan.trace, node.trace_scheme).node != node.node:
-            raise UnacceptableRecord([Breach("trace", "this is no trace code of this node; lease some from /leases")])
+        _require_own(scan, node)
         made = _plan(ledger, connection, actor, scan, named, node, body)
         places = places_of(connection, actor)
     refuses = node.refuses_over_stock and not body.offline and made.event["bizStep"] != "inspecting"
@@ -157,6 +157,14 @@ def _plan(
         connection, scan, named, node, lambda: ledger.numbers.take(lots, actor.name),
         lambda: ledger.numbers.take(_slips(ledger, scan, node), actor.name), strict=strict,
     )  # fmt: skip
+
+
+def _require_own(scan: Scan, node: Node) -> None:
+    """A slip's code is one of this node, and where it says whose, of this stall."""
+    if scan.trace is not None:
+        code = parse_trace_code(scan.trace, node.trace_scheme)
+        if code.node != node.node or code.party not in (None, scan.party):
+            raise UnacceptableRecord([Breach("trace", "this is no trace code of this stall; lease some from /leases")])
 
 
 def node_here(connection: Connection, actor: Actor, code: str) -> Node:

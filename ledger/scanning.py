@@ -63,7 +63,7 @@ def lot_uri(goods: str, batch: str) -> str:
 
 
 def held(connection: Connection, holder: str, goods: str) -> list[Held]:
-    """Open lots of a good at a stall or node, the one that came first at the head."""
+    """Open lots of a good at a stall or node, the one that came there first at the head."""
     gtins = select(product.c.product).where(product.c.goods == goods)
     question = (
         select(balance.c.item, balance.c.quantity, balance.c.uom)
@@ -71,7 +71,7 @@ def held(connection: Connection, holder: str, goods: str) -> list[Held]:
         .where(balance.c.holder == holder, balance.c.quantity > 0)
         .where((balance.c.goods == goods) | balance.c.goods.in_(gtins))
         .group_by(balance.c.item, balance.c.quantity, balance.c.uom)
-        .order_by(func.min(item_entry.c.event_time), balance.c.item)
+        .order_by(func.min(item_entry.c.event_time).filter(item_entry.c.node == int(holder[:9])), balance.c.item)
         .limit(LOTS_MAX)
     )
     return [Held(Key(row.item), row.quantity, row.uom) for row in connection.execute(question)]
@@ -115,6 +115,7 @@ def plan(
     how, slip, made = scan.step.how, came.slip if scan.step.how is How.ENTER else None, None
     if how is How.COUNT:
         taken, made = _counted(connection, scan, holder, came)
+        warnings += ["open_end"] if made is not None and not known else []
     elif how in _TAKING:
         taken = _taken(connection, scan, holder, came, warnings, new_lot, strict=strict)
     elif how is How.ENTER and known:
@@ -136,9 +137,11 @@ def _with_papers(connection: Connection, scan: Scan, named: Key | None) -> tuple
     if named is None:
         return scan, Delivery(), False
     if not named.startswith(TRACE_URN):
-        goods = scan.goods or goods_of(named) or None
-        return replace(scan, goods=goods), Delivery([Amount(uri_of(named), None, None)]), is_known(connection, named)
-    came = delivery_of_slip(connection, named, scan.goods)
+        known = is_known(connection, named, scan.node)
+        if scan.goods is None and scan.step.how is not How.MAKE:  # there the goods are what is made
+            scan = replace(scan, goods=goods_of(named) or None)
+        return scan, Delivery([Amount(uri_of(named), None, None)]), known
+    came = delivery_of_slip(connection, named, scan.goods, scan.node)
     if scan.step.how is How.ENTER:
         scan = replace(scan, counterparty=scan.counterparty or came.giver)
         if not came.goods:
@@ -167,6 +170,9 @@ def _odd_papers(scan: Scan, came: Delivery) -> list[str]:
     if scan.step.how is not How.ENTER or came.slip is None:
         return []
     found = ["slip_received"] if came.received else []
+    total = came.quantity
+    if total and total.quantity is not None and scan.quantity is not None and scan.quantity > total.quantity:
+        found.append("more_than_on_slip")
     found += ["other_buyer"] if came.taker not in (None, scan.party) and scan.step.name != "return_in" else []
     return found
 
@@ -176,6 +182,8 @@ def _entered(scan: Scan, came: Delivery) -> list[Amount]:
     if scan.quantity is None:
         return list(came.goods)
     if len(came.goods) == 1:
+        if came.slip is not None and scan.unit != came.goods[0].uom:
+            raise UnacceptableRecord([Breach("unit", f"on the slip it is counted in {came.goods[0].uom or 'H87'}")])
         return [_amount(scan, came.goods[0].lot)]
     total = came.quantity
     if total is None or (total.quantity, total.uom) != (scan.quantity, scan.unit):
@@ -207,7 +215,8 @@ def _taken(
         warnings.append("open_end")
         return [_amount(scan, lot_uri(scan.goods or "", new_lot()))]
     if scan.quantity is None:
-        return [Amount(uri_of(open_lots[0].lot), None, None)]
+        tested = dict.fromkeys(one.lot for one in (open_lots if lots else open_lots[:1]))
+        return [Amount(uri_of(lot), None, None) for lot in tested]
     return _in_order(scan.quantity, scan.unit, open_lots, warnings)
 
 
@@ -236,7 +245,10 @@ def _counted(
     if len(came.goods) != 1 or came.slip is not None:
         raise UnacceptableRecord([Breach("scanned", "scan the lot that was counted")])
     lot = came.goods[0].lot
-    there = [one for one in lots_at(connection, holder, [canonical_key(lot)]) if (one.uom or None) == scan.unit]
+    here = lots_at(connection, holder, [canonical_key(lot)])
+    there = [one for one in here if (one.uom or None) == scan.unit]
+    if not there and any(one.quantity for one in here):
+        raise UnacceptableRecord([Breach("unit", f"what is there is counted in {here[0].uom or 'H87'}")])
     counted = scan.quantity if scan.quantity is not None else Decimal(0)
     difference = EXACT.subtract(counted, there[0].quantity if there else Decimal(0))
     amount = Amount(lot, abs(difference), scan.unit)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, tuple_
 
 from ledger.codes import LOT_URN, PARTY_URN, TRACE_URN, PartyCode, parse_party
 from ledger.disclosure import whole
@@ -18,7 +18,7 @@ from ledger.drafts import id_key
 from ledger.entries import Kind, decode
 from ledger.errors import UnreadableCode
 from ledger.gs1 import Key
-from ledger.index import Role
+from ledger.index import Action, Role
 from ledger.steps import Amount
 from ledger.tables import entry, event_id, item_entry
 
@@ -49,15 +49,20 @@ class Delivery:
         return total
 
 
-def is_known(connection: Connection, lot: Key) -> bool:
-    """Whether any entry speaks of this lot."""
-    return connection.execute(select(item_entry.c.seq).where(item_entry.c.item == lot).limit(1)).first() is not None
+def is_known(connection: Connection, lot: Key, node: int) -> bool:
+    """Whether anything that stands says where this lot came from: it came into being, or another node had it.
+
+    What `node` itself did with it, before anybody recorded how it came there, says nothing of that.
+    """
+    elsewhere = and_(item_entry.c.node != node, item_entry.c.action == Action.OBSERVE)
+    came = or_(item_entry.c.role == Role.OUTPUT, item_entry.c.action == Action.ADD, elsewhere)
+    return next(_events(connection, lot, came), None) is not None
 
 
-def delivery_of_slip(connection: Connection, slip: Key, goods: str | None) -> Delivery:
+def delivery_of_slip(connection: Connection, slip: Key, goods: str | None, node: int) -> Delivery:
     """What left under a slip; no goods if nothing recorded says it. 20 digits may be those of a lot of `goods`, too."""
     found = Delivery(slip=slip)
-    for event in _events(connection, slip):
+    for event in _events(connection, slip, item_entry.c.role.in_((Role.OUTPUT, Role.CERTIFICATE))):
         if event.get("bizStep") == "receiving":
             found = replace(found, received=True)
         elif event["type"] == "TransformationEvent":
@@ -68,7 +73,7 @@ def delivery_of_slip(connection: Connection, slip: Key, goods: str | None) -> De
                 giver=found.giver or _party(event, "source"), taker=found.taker or _party(event, "destination"),
             )  # fmt: skip
     lot = f"{LOT_URN}{goods}:{slip.removeprefix(TRACE_URN)}"
-    if not found.goods and goods is not None and is_known(connection, Key(lot)):
+    if not found.goods and goods is not None and is_known(connection, Key(lot), node):
         return Delivery([Amount(lot, None, None)])
     return found
 
@@ -76,15 +81,14 @@ def delivery_of_slip(connection: Connection, slip: Key, goods: str | None) -> De
 def was_used(connection: Connection, slip: Key) -> bool:
     """Whether more than one event gave goods away under this slip."""
     question = select(func.count()).where(item_entry.c.item == slip)
-    return connection.execute(question).scalar_one() > 1 and delivery_of_slip(connection, slip, None).left > 1
+    return connection.execute(question).scalar_one() > 1 and delivery_of_slip(connection, slip, None, 0).left > 1
 
 
-def _events(connection: Connection, slip: Key) -> Iterator[Json]:
-    """The events that speak of a slip and stand, oldest first, whole where that is not erased."""
-    roles = (Role.OUTPUT, Role.CERTIFICATE)
+def _events(connection: Connection, item: Key, wanted: ColumnElement[bool]) -> Iterator[Json]:
+    """The wanted events that speak of an item and stand, oldest first, whole where that is not erased."""
     rows = connection.execute(
         select(item_entry.c.node, item_entry.c.seq)
-        .where(item_entry.c.item == slip, item_entry.c.role.in_(roles))
+        .where(item_entry.c.item == item, wanted)
         .order_by(item_entry.c.event_time)
         .limit(EVENTS_MAX)
     ).all()

@@ -191,7 +191,7 @@ class Scan:
         return f"urn:uuid:{self.scan}"
 
 
-_RESULT = re.compile(r"[01]|passed|failed|合格|不合格|[0-9]{1,3}(\.[0-9]{1,6})?")
+_RESULT = re.compile(r"[01]|passed|failed|合格|不合格|100(\.0{1,6})?|[1-9]?[0-9](\.[0-9]{1,6})?")
 
 
 def missing(scan: Scan, kind: str | None, *, known_lot: bool, told: bool) -> Iterator[Breach]:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 from ledger.errors import Conflict, LedgerError
@@ -214,9 +214,10 @@ class Till:
     def _slip(self, body: Json, trace: str, at: datetime) -> Slip:
         weight, price = Decimal(str(body.get("quantity", 0))), Decimal(str(body.get("price", 0)))
         settings = self._settings
+        total = (weight * price).quantize(Decimal("0.01"), ROUND_HALF_UP)
         return Slip(
             settings.shop or settings.node, settings.stall or settings.seller, self._name(body), weight, price,
-            (weight * price).quantize(Decimal("0.01")), at.astimezone(), trace, settings.link.replace("{trace}", trace),
+            total, at.astimezone(), trace, settings.link.replace("{trace}", trace),
             "件" if body.get("unit") == "H87" else "kg",
         )  # fmt: skip
 
