@@ -16,17 +16,15 @@ from api.ledger import Ledger, now
 from api.problems import problem
 from ledger.access import Actor
 from ledger.codes import NodeCode, node_text, parse_node
-from ledger.disclosure import whole
-from ledger.documents import Json, read_json, write_json
-from ledger.drafts import id_key
-from ledger.entries import decode
+from ledger.documents import Json, write_json
 from ledger.errors import Breach, LedgerError, NotRecorded, UnacceptableRecord
 from ledger.exchange import RECORDS_MAX, Document, read_document, write_document
 from ledger.official import BY_RECORD, RECORDS, OfficialRecord, halves, merged, records_of, scan_of
+from ledger.reads import entries_at, in_error
 from ledger.registers import NODE
 from ledger.registry import records
 from ledger.steps import BY_NAME
-from ledger.tables import entry, event, event_id
+from ledger.tables import event
 
 router = APIRouter(tags=["scanning"])
 XML_TYPES = ("application/xml", "text/xml")
@@ -101,14 +99,19 @@ def get_official(
     actor.require_node(code)
     with ledger.database.read() as connection:
         found = page(connection, ledger, code, row, since=since, until=until, after=after, limit=limit)
-    at = now().astimezone(ledger.settings.zone)
-    moment = at.strftime("%Y%m%d%H%M%S") + f"{at.microsecond // 1000:03d}"
-    document = Document(node_text(code), moment, (until or at.date()).strftime("%Y%m%d"), list(halves(found.records)))
+    day = (until or ledger.today()).strftime("%Y%m%d")
+    document = Document(node_text(code), moment(ledger), day, list(halves(found.records)))
     xml = any(kind in request.headers.get("accept", "") for kind in XML_TYPES)
     headers = {"Next-After": str(found.seen)} if found.more else {}
     return Response(
         write_document(document, xml=xml), media_type="application/xml" if xml else "application/json", headers=headers
     )
+
+
+def moment(ledger: Ledger) -> str:
+    """Now by the city's clock as documents have it: yyyyMMddHHmmssSSS."""
+    at = now().astimezone(ledger.settings.zone)
+    return at.strftime("%Y%m%d%H%M%S") + f"{at.microsecond // 1000:03d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +132,7 @@ def page(
     """The records of at most `limit` entries of a node behind the place `after`."""
     zone = ledger.settings.zone
     question = (
-        select(entry.c.seq, entry.c.data, entry.c.sealed)
-        .join_from(event, entry, (event.c.node == entry.c.node) & (event.c.seq == entry.c.seq))
+        select(event.c.seq)
         .where(event.c.node == node, event.c.seq > after, event.c.business_step == BY_NAME[row.step].business_step)
         .order_by(event.c.seq)
         .limit(limit + 1)
@@ -139,31 +141,20 @@ def page(
         question = question.where(event.c.event_time >= datetime.combine(since, time(), zone))
     if until is not None:
         question = question.where(event.c.event_time < datetime.combine(until + timedelta(days=1), time(), zone))
-    rows = connection.execute(question).all()
-    events = [(one.seq, _whole(one.data, one.sealed)) for one in rows[:limit]]
-    gone = _taken_back(connection, [found["eventID"] for _, found in events])
+    seqs = connection.execute(question).scalars().all()
+    read = sorted(entries_at(connection, [(node, seq) for seq in seqs[:limit]]), key=lambda one: one.entry.seq)
+    events = [(one.entry.seq, one.event) for one in read]
+    gone = in_error(connection, [found["eventID"] for _, found in events])
     names = _names(connection, ledger, [found for _, found in events])
-    made = Page([], [], events[-1][0] if events else after, len(rows) > limit)
+    made = Page([], [], events[-1][0] if events else after, len(seqs) > limit)
     for seq, found in events:
-        ours = [] if id_key(found["eventID"]) in gone else records_of(found, names, zone)
+        ours = [] if found["eventID"] in gone else records_of(found, names, zone)
         ours = [one for one in ours if one[0] == row.name]
         if made.records and len(made.records) + len(ours) > RECORDS_MAX // 2:
             return replace(made, seen=seq - 1, more=True)
         made.records.extend(ours)
         made.places.extend((seq, place) for place in range(len(ours)))
     return made
-
-
-def _whole(data: bytes, sealed: bytes | None) -> Json:
-    opened: Json = decode(bytes(data)).body["event"]
-    return whole(opened, read_json(bytes(sealed))) if sealed is not None else opened
-
-
-def _taken_back(connection: Connection, names: list[str]) -> set[bytes]:
-    """Of these events those that were declared in error."""
-    ids = [id_key(name) for name in names]
-    question = select(event_id.c.id).where(event_id.c.id.in_(ids), event_id.c.declaration != 0)
-    return {bytes(one) for one in connection.execute(question).scalars()}
 
 
 def _names(connection: Connection, ledger: Ledger, events: list[Json]) -> dict[str, str]:

@@ -24,7 +24,7 @@ import httpx
 import typer
 
 from api.ledger import Ledger, now, open_ledger
-from api.official import Page, page
+from api.official import Page, moment, page
 from api.screen import say, warn
 from ledger.codes import NodeCode, parse_node
 from ledger.entries import time_text
@@ -33,7 +33,7 @@ from ledger.exchange import Document, write_document
 from ledger.official import BY_RECORD, RECORDS, OfficialRecord, halves
 from ledger.settings import Settings
 from scanners.terminal.outbox import Json, Message, Outbox, State
-from scanners.terminal.settings import sync_folder
+from scanners.terminal.settings import sync_folder, write_private
 from scanners.terminal.sync import wait_s
 
 official_app = typer.Typer(
@@ -153,13 +153,7 @@ class Upload:
                 raise Misconfigured(f"{self._state_file} is damaged: {error}") from error
 
     def _save(self) -> None:
-        new = self._state_file.with_suffix(".new")
-        with new.open("w") as file:
-            json.dump(self.state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._state_file)
-        sync_folder(self._state_file.parent)
+        write_private(self._state_file, json.dumps(self.state))
 
     def gather(self, ledger: Ledger, node: NodeCode) -> None:
         """What is new of a node goes into the outbox; the cursor moves when it is there."""
@@ -168,7 +162,7 @@ class Upload:
             for part in _pages(ledger, node, row, self.state["cursors"].get(key, 0)):
                 for (name, fields), (seq, lot) in zip(part.records, part.places, strict=True):
                     id = str(uuid5(_UPLOADS, f"{key}/{seq}/{lot}"))
-                    body = {"node": f"{node:09d}", "record": name, "fields": fields, "time": _moment(ledger)}
+                    body = {"node": f"{node:09d}", "record": name, "fields": fields, "time": moment(ledger)}
                     self.outbox.put(id, body, now())
                 if part.seen != self.state["cursors"].get(key, 0):
                     self.state["cursors"][key] = part.seen
@@ -197,11 +191,6 @@ def document_of(message: Message, index: str) -> Document:
     return Document(
         body["node"], body["time"], body["time"][:8], list(halves([(body["record"], body["fields"])])), index
     )
-
-
-def _moment(ledger: Ledger) -> str:
-    at = now().astimezone(ledger.settings.zone)
-    return at.strftime("%Y%m%d%H%M%S") + f"{at.microsecond // 1000:03d}"
 
 
 def _pages(
@@ -254,7 +243,7 @@ def export(
         for row in RECORDS if record is None else (BY_RECORD[record],):
             for part in _pages(ledger, code, row, 0, first, last):
                 if part.records:
-                    made = Document(node, _moment(ledger), last.strftime("%Y%m%d"), list(halves(part.records)))
+                    made = Document(node, moment(ledger), last.strftime("%Y%m%d"), list(halves(part.records)))
                     typer.echo(write_document(made, xml=xml))
 
 

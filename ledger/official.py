@@ -26,11 +26,6 @@ from ledger.steps import BY_NAME, How, VoucherKind
 
 Json = dict[str, Any]
 Flat = Mapping[str, str]
-OFFICIAL_VOUCHERS: Mapping[str, VoucherKind] = {
-    "1": VoucherKind.TRANSACTION, "2": VoucherKind.PRODUCT, "3": VoucherKind.INSPECTION, "4": VoucherKind.ORIGIN,
-    "5": VoucherKind.TEST,
-}  # fmt: skip
-"""凭证类型 [F6][F7]; 6 进货批次号 names a lot, so it is none of ours. Other cities number them otherwise."""
 _KINDS: Mapping[str, VoucherKind] = {str(kind): kind for kind in VoucherKind} | {
     kind.chinese: kind for kind in VoucherKind
 }

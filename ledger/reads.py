@@ -1,6 +1,6 @@
 """Reading entries: one by its place, or those of an event id, as far as the reader may see."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,30 +42,37 @@ def get_entry(connection: Connection, node: NodeCode, seq: int, actor: Actor) ->
     return _read(row)
 
 
+def entries_at(connection: Connection, places: Sequence[tuple[int, int]]) -> list[ReadEntry]:
+    """The entries at these places (node, sequence), oldest first, for whoever may see all."""
+    if not places:
+        return []
+    question = (
+        select(entry.c.data, entry.c.salt, entry.c.sealed)
+        .where(tuple_(entry.c.node, entry.c.seq).in_(places))
+        .order_by(entry.c.record_time, entry.c.node, entry.c.seq)
+    )
+    return [_read(row) for row in connection.execute(question)]
+
+
 def entries_of_ids(connection: Connection, names: Sequence[str]) -> list[ReadEntry]:
     """All entries of any kind that are recorded under these ids, oldest first, for whoever may see all."""
     ids = [id_key(name) for name in names]
     found = connection.execute(select(event_id.c.node, event_id.c.seq).where(event_id.c.id.in_(ids))).all()
-    if not found:
-        return []
-    question = (
-        select(entry.c.data, entry.c.salt, entry.c.sealed)
-        .where(tuple_(entry.c.node, entry.c.seq).in_([(row.node, row.seq) for row in found]))
-        .order_by(entry.c.record_time, entry.c.node, entry.c.seq)
-    )
-    return [_read(row) for row in connection.execute(question)]
+    return entries_at(connection, [(row.node, row.seq) for row in found])
+
+
+def in_error(connection: Connection, names: Iterable[str]) -> set[str]:
+    """Which of the events with these ids were declared in error."""
+    ids = {id_key(name): name for name in names}
+    question = select(event_id.c.id).where(event_id.c.id.in_(ids), event_id.c.declaration != 0)
+    return {ids[bytes(found)] for found in connection.execute(question).scalars()}
 
 
 def entries_of_event(connection: Connection, name: str, actor: Actor) -> list[ReadEntry]:
     """The event with this id and its error declarations, oldest first; `NotRecorded` if the actor may see none."""
     found = connection.execute(select(event_id.c.node, event_id.c.seq).where(event_id.c.id == id_key(name))).all()
     places = [(row.node, row.seq) for row in found if actor.may_see(row.node)]
-    question = (
-        select(entry.c.data, entry.c.salt, entry.c.sealed)
-        .where(tuple_(entry.c.node, entry.c.seq).in_(places), entry.c.kind == Kind.EVENT)  # ticks have names too
-        .order_by(entry.c.record_time, entry.c.node, entry.c.seq)
-    )
-    events = [_read(row) for row in connection.execute(question)]
+    events = [one for one in entries_at(connection, places) if one.entry.kind is Kind.EVENT]  # ticks have names too
     if not events:
         raise NotRecorded(f"there is no event {name} among those that you may see")
     return events

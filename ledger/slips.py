@@ -9,18 +9,16 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from ledger.codes import LOT_URN, PARTY_URN, TRACE_URN, PartyCode, parse_party
-from ledger.disclosure import whole
-from ledger.documents import read_json
-from ledger.drafts import id_key
-from ledger.entries import Kind, decode
+from ledger.entries import Kind
 from ledger.errors import UnreadableCode
 from ledger.gs1 import Key
 from ledger.index import Action, Role
+from ledger.reads import entries_at, in_error
 from ledger.steps import Amount
-from ledger.tables import entry, event_id, item_entry
+from ledger.tables import item_entry
 
 Json = dict[str, Any]
 EVENTS_MAX = 20
@@ -92,24 +90,10 @@ def _events(connection: Connection, item: Key, wanted: ColumnElement[bool]) -> I
         .order_by(item_entry.c.event_time)
         .limit(EVENTS_MAX)
     ).all()
-    if not rows:
-        return
-    places = [(row.node, row.seq) for row in rows]
-    data = connection.execute(
-        select(entry.c.node, entry.c.seq, entry.c.data, entry.c.sealed)
-        .where(tuple_(entry.c.node, entry.c.seq).in_(places), entry.c.kind == Kind.EVENT)
-        .order_by(entry.c.record_time, entry.c.node, entry.c.seq)
-    ).all()
-    events = [(decode(bytes(row.data)).body["event"], row.sealed) for row in data]
-    wrong = _in_error(connection, [event["eventID"] for event, _ in events])
-    for event, sealed in events:
-        if id_key(event["eventID"]) not in wrong:
-            yield whole(event, read_json(bytes(sealed))) if sealed is not None else event
-
-
-def _in_error(connection: Connection, ids: Sequence[str]) -> set[bytes]:
-    question = select(event_id.c.id).where(event_id.c.id.in_([id_key(one) for one in ids]), event_id.c.declaration != 0)
-    return {bytes(row.id) for row in connection.execute(question)}
+    found = entries_at(connection, [(row.node, row.seq) for row in rows])
+    events = [one.event for one in found if one.entry.kind is Kind.EVENT]
+    wrong = in_error(connection, [event["eventID"] for event in events]) if events else set()
+    yield from (event for event in events if event["eventID"] not in wrong)
 
 
 def _amounts(elements: Sequence[Json]) -> list[Amount]:

@@ -24,7 +24,7 @@ CERTIFICATE_URN, VOUCHER_URN = "urn:suyuan:certificate:", "urn:suyuan:voucher:"
 
 
 class VoucherKind(Word):
-    """Kinds of voucher; the numbers in `OFFICIAL_VOUCHERS` are MOFCOM's 凭证类型."""
+    """Kinds of voucher 凭证类型."""
 
     TRANSACTION = "transaction", "交易凭证"
     ANIMAL = "animal", "动物检疫合格证明"

@@ -1,7 +1,5 @@
 """Official records: into scans and back without loss, recorded once however often they come, refused with reasons."""
 
-import socket
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,12 +9,9 @@ from zoneinfo import ZoneInfo
 import httpx
 import psycopg
 import pytest
-import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import official
-from api.app import create_app
 from api.ledger import Ledger
 from ledger.access import Role
 from ledger.codes import parse_party
@@ -25,7 +20,7 @@ from ledger.exchange import Document, read_document, write_document
 from ledger.official import BY_RECORD, RECORDS, OfficialRecord, merged, records_of, scan_of
 from ledger.registers import NODE
 from ledger.steps import BY_NAME, Amount, How, Scan, Voucher, VoucherKind, event_of
-from tests.test_http import Server, problem_of
+from tests.test_http import Server, problem_of, serving
 from tests.test_registry import filed
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -171,21 +166,8 @@ def test_halves_without_their_other_half_are_told(records: list[Any], said: str)
 
 @pytest.fixture
 def server(ledger: Ledger) -> Iterator[Server]:
-    app = create_app(ledger)
-    if not any(getattr(route, "path", "") == "/official" for route in app.routes):
-        app.include_router(official.router)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        running = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False))
-        thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
-        thread.start()
-        server = Server(ledger, f"http://127.0.0.1:{listening.getsockname()[1]}")
-        try:
-            yield server
-        finally:
-            for client in server.clients:
-                client.close()
-            running.should_exit = True
-            thread.join()
+    with serving(ledger) as found:
+        yield found
 
 
 @pytest.fixture
