@@ -6,6 +6,7 @@ crash.
 """
 
 import contextlib
+import select
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -51,9 +52,11 @@ class Database:
     @cached_property
     def engine(self) -> sqlalchemy.Engine:
         """A small pool of connections for reads."""
-        return sqlalchemy.create_engine(
-            "postgresql+psycopg://", creator=self.connect, pool_size=8, max_overflow=8, pool_pre_ping=True
+        engine = sqlalchemy.create_engine(
+            "postgresql+psycopg://", creator=self.connect, pool_size=8, max_overflow=8
         )
+        sqlalchemy.event.listen(engine, "checkout", _require_alive)
+        return engine
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlalchemy.Connection]:
@@ -82,6 +85,14 @@ class Database:
         """Let go of the pool's connections."""
         if "engine" in self.__dict__:
             self.engine.dispose()
+
+
+def _require_alive(connection: psycopg.Connection, *_: object) -> None:
+    """The pool gives another connection where the server has ended this one: an idle one then has its end to read."""
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    if waiting.poll(0):
+        raise exc.DisconnectionError
 
 
 def _connect(url: str, revive: Callable[[], None] | None) -> psycopg.Connection:
