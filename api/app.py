@@ -7,7 +7,22 @@ from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from starlette.types import Lifespan
 
-from api import capture, credentials, health, log, official, problems, registry, scans, stock, trace
+from api import (
+    bills,
+    capture,
+    credentials,
+    health,
+    log,
+    official,
+    packs,
+    problems,
+    recalls,
+    registry,
+    scans,
+    stock,
+    trace,
+    verification,
+)  # fmt: skip
 from api.auth import Anybody
 from api.ledger import Ledger
 
@@ -26,6 +41,10 @@ _TOP = [
     "leases",
     "balances",
     "official",
+    "packs",
+    "bills",
+    "recalls",
+    "verify",
     "credentials",
     "health",
 ]
@@ -45,7 +64,21 @@ def create_app(ledger: Ledger | None, lifespan: Lifespan[FastAPI] | None = None)
     )
     app.state.ledger = ledger
     problems.install(app)
-    for module in (capture, scans, official, stock, trace, log, registry, credentials, health):
+    for module in (
+        capture,
+        scans,
+        official,
+        stock,
+        bills,
+        packs,
+        recalls,
+        verification,
+        trace,
+        log,
+        registry,
+        credentials,
+        health,
+    ):
         app.include_router(module.router)
 
     @app.get("/", tags=["EPCIS 2.0"])

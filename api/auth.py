@@ -1,18 +1,17 @@
 """Who is asking, and whether they may: every route declares its rule with `allow`.
 
 A credential's API key comes as `Authorization: Bearer sy_…`. It is checked at every request, so that a revocation
-counts at once.
+counts at once; keys that come at the same moment are asked for together.
 """
 
+from asyncio import wrap_future
 from typing import Annotated
 
 from fastapi import Depends, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api.ledger import Ledger, now
+from api.ledger import Ledger
 from ledger.access import ALLOWED, Action, Actor
-from ledger.credentials import authenticate
 from ledger.errors import NotSignedIn
 
 _bearer = HTTPBearer(auto_error=False, description="an API key, as `suyuan credential add` shows it once")
@@ -40,14 +39,9 @@ class Rule:
             return None
         if key is None:
             raise NotSignedIn("this needs a credential: send Authorization: Bearer and an API key")
-        actor = await run_in_threadpool(_authenticated, await ledger_of(request), key.credentials)
+        actor = await wrap_future((await ledger_of(request)).gate.ask(key.credentials))
         actor.require(self.action)
         return actor
-
-
-def _authenticated(ledger: Ledger, key: str) -> Actor:
-    with ledger.database.read() as connection:
-        return authenticate(connection, key, now())
 
 
 LedgerHere = Annotated[Ledger, Depends(ledger_of)]
@@ -55,6 +49,9 @@ MayCapture = Annotated[Actor, Depends(Rule(Action.CAPTURE))]
 MayRead = Annotated[Actor, Depends(Rule(Action.READ_ENTRY))]
 MayTrace = Annotated[Actor, Depends(Rule(Action.TRACE))]
 MayAdminister = Annotated[Actor, Depends(Rule(Action.ADMINISTER))]
+MayCommand = Annotated[Actor, Depends(Rule(Action.GIVE_COMMANDS))]
+MayCheckPacks = Annotated[Actor, Depends(Rule(Action.CHECK_PACKS))]
+AnybodyLooks = Annotated[None, Depends(Rule(Action.LOOK_UP))]
 MayRegister = Annotated[Actor, Depends(Rule(Action.REGISTER))]
 MayReadRegister = Annotated[Actor, Depends(Rule(Action.READ_REGISTER))]
 MayReadPrivate = Annotated[Actor, Depends(Rule(Action.READ_PRIVATE))]

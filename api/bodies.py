@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from api.problems import UnsupportedMediaType
 from ledger.documents import BODY_BYTES_MAX
-from ledger.errors import LimitExceeded
+from ledger.errors import Breach, LedgerError, LimitExceeded
 
 Model = TypeVar("Model", bound=BaseModel)
+T = TypeVar("T")
 JSON_TYPES = ("application/json", "application/ld+json")
 
 
@@ -68,6 +69,20 @@ class Input(BaseModel):
     """A JSON body: no field but those named, and none of another type."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class FieldReader:
+    """Reads fields one by one, and keeps all that is wrong."""
+
+    def __init__(self) -> None:
+        self.breaches: list[Breach] = []
+
+    def __call__(self, name: str, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except (LedgerError, ValueError) as error:
+            self.breaches.append(Breach(name, str(error)))
+            return None
 
 
 def documented_model(model: type[BaseModel]) -> dict[str, Any]:

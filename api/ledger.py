@@ -10,14 +10,19 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 
+import psycopg
+
 from ledger.access import Actor
 from ledger.append import Request
+from ledger.credentials import admit
 from ledger.database import Database, open_database
 from ledger.errors import LedgerError, UnreadableCode
+from ledger.gather import Asked, Gathering
 from ledger.keys import KeyFolder
 from ledger.lanes import Lanes
 from ledger.nodes import first_nodes
 from ledger.notes import Recorded, Signer, format_receipt
+from ledger.packs.counter import Counter
 from ledger.registrar import Registrar
 from ledger.rights import migrate, require_current
 from ledger.serials import Numbers
@@ -40,6 +45,8 @@ class Ledger:
     lanes: Lanes
     keys: KeyFolder
     signer: Signer
+    counter: Counter
+    gate: Gathering[str, Actor]
     worker: Worker | None = None
 
     @cached_property
@@ -97,10 +104,36 @@ def open_ledger(settings: Settings, *, worker: bool = False) -> Iterator[Ledger]
             for outcome in lanes.record(missing):
                 if isinstance(outcome, LedgerError):
                     raise outcome
-            with _worker(Worker(database, keys, signer, now) if worker else None) as running:
-                yield Ledger(settings, database, lanes, keys, signer, running)
+            with (
+                _worker(Worker(database, keys, signer, now) if worker else None) as running,
+                ledger_on(settings, database, lanes, keys, signer, running) as ledger,
+            ):
+                yield ledger
         finally:
             lanes.close()
+
+
+@contextlib.contextmanager
+def ledger_on(
+    settings: Settings, database: Database, lanes: Lanes, keys: KeyFolder, signer: Signer, worker: Worker | None = None
+) -> Iterator[Ledger]:
+    """A ledger made of these parts, with its counter and its gate."""
+    counter = Counter(database, lanes, keys.secret(), now, lambda: now().astimezone(settings.zone).date())
+    gate: Gathering[str, Actor] = Gathering("gate", database, _admit)
+    try:
+        yield Ledger(settings, database, lanes, keys, signer, counter, gate, worker)
+    finally:
+        gate.close()
+        counter.close()
+
+
+def _admit(connection: psycopg.Connection, asked: list[Asked[str, Actor]]) -> None:
+    """A round of API keys: who holds each."""
+    for one, found in zip(asked, admit(connection, [one.question for one in asked], now()), strict=True):
+        if isinstance(found, LedgerError):
+            one.answer.set_exception(found)
+        else:
+            one.answer.set_result(found)
 
 
 @contextlib.contextmanager

@@ -26,7 +26,6 @@ from ledger.filing import REFUSALS_KEPT, Filed, file_lines, file_one, require_re
 from ledger.nodes import OPERATOR
 from ledger.registers import LICENCE, NODE, PARTY, REGION, Field, Register
 from ledger.registers.fields import day_of, parse_region
-from ledger.registers.parties import Status
 from ledger.registers.places import Openness
 from ledger.registrar import Registrar
 from ledger.registry import (
@@ -168,7 +167,7 @@ def _filters(register: Register) -> dict[str, Any]:
     if "kind" in names:
         found["kind"] = typer.Option(help="only of this kind")
     if register.status:
-        words = Openness if register.status == "open" else Status
+        words = register.statuses or Openness
         found["status"] = typer.Option(help=f"only those that are {', '.join(words)}")
     if "valid_to" in names:
         found["expiring"] = typer.Option(min=0, max=36_500, help="only those that have ended, or will in so many days")

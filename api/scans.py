@@ -6,11 +6,11 @@ given when the entry is on disk.
 
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
@@ -18,7 +18,7 @@ from pydantic import Field, WithJsonSchema
 from sqlalchemy import Connection
 
 from api.auth import LedgerHere, MayCapture
-from api.bodies import Input, documented_model, parsed
+from api.bodies import FieldReader, Input, documented_model, parsed
 from api.ledger import Ledger, now
 from ledger.access import Actor
 from ledger.append import Request
@@ -28,8 +28,8 @@ from ledger.codes import TRACE_URN, NodeCode, key_of_code, node_text, parse_node
 from ledger.documents import Json, read_document, write_json
 from ledger.drafts import draft_once, refusal_name
 from ledger.entries import Kind, time_text
-from ledger.errors import AskAgain, Breach, Conflict, LedgerError, NotEnough, UnacceptableRecord
-from ledger.fields import parse_time
+from ledger.errors import AskAgain, Breach, Conflict, NotEnough, UnacceptableRecord
+from ledger.fields import moment, parse_time
 from ledger.gs1 import Key, is_digits
 from ledger.identifiers import canonical_key, identifies_goods_closely
 from ledger.nodes import Node, get_node, places_of
@@ -42,7 +42,6 @@ from ledger.slips import was_used
 from ledger.steps import BY_NAME, Scan, Voucher, VoucherKind
 from scanners.symbols import Reading, parse_symbol
 
-T = TypeVar("T")
 router = APIRouter(tags=["scanning"])
 CLOCK_OFF_S = 120
 _QUANTITY = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
@@ -176,13 +175,13 @@ def node_here(connection: Connection, actor: Actor, code: str) -> Node:
 
 def _scan(body: ScanBody, raw: Json, today: date) -> tuple[Scan, Key | None]:
     """The scan, read and checked, and the lot or slip that it names; `UnacceptableRecord` names all that is wrong."""
-    read = _Reader()
+    read = FieldReader()
     step = BY_NAME.get(body.step)
     if step is None:
         read.breaches.append(Breach("step", f"{body.step[:40]!r} is no step; GET /steps lists them"))
     scan_id = read("scan", lambda: str(UUID(body.scan)))
     party = read("party", lambda: parse_party(body.party or f"{body.node}0000"))
-    at = read("at", lambda: _time(body.at))
+    at = read("at", lambda: moment(body.at))
     counterparty = read("counterparty", lambda: parse_party(body.counterparty) if body.counterparty else None)
     amount = read("quantity", lambda: _amount(body.quantity, body.unit))
     made = read("made", lambda: _amount(body.made, body.madeUnit))
@@ -199,27 +198,6 @@ def _scan(body: ScanBody, raw: Json, today: date) -> tuple[Scan, Key | None]:
         scan_id, step, parse_node(body.node), party, at, goods, quantity, unit, how_much, made_unit, price,
         counterparty, body.trace, vouchers or [], body.result, raw,
     ), lot  # fmt: skip
-
-
-class _Reader:
-    """Reads fields one by one and keeps all that is wrong."""
-
-    def __init__(self) -> None:
-        self.breaches: list[Breach] = []
-
-    def __call__(self, name: str, read: Callable[[], T]) -> T | None:
-        try:
-            return read()
-        except (LedgerError, ValueError) as error:
-            self.breaches.append(Breach(name, str(error)))
-            return None
-
-
-def _time(text: str) -> datetime:
-    at = datetime.fromisoformat(text)
-    if at.tzinfo is None or not 2000 <= at.year <= 2100:
-        raise ValueError("give the time with its offset, such as 2026-11-25T08:00:00+08:00")
-    return at
 
 
 def _decimal(text: str | None) -> Decimal | None:
@@ -408,7 +386,7 @@ def void_scan(
             raise Conflict(f"the scan {scan} was taken back already, for another reason")
         place = Recorded(declared.node, declared.seq, declared.hash, time_text(declared.record_time))
         return _voided(ledger, scan, place)
-    event["errorDeclaration"] = {"declarationTime": time_text(_time(body.at)), "reason": body.reason}
+    event["errorDeclaration"] = {"declarationTime": time_text(moment(body.at)), "reason": body.reason}
     (place,) = ledger.record(_request(ledger, actor, places, event, within_stock=False))
     return _voided(ledger, scan, place)
 

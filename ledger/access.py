@@ -32,6 +32,10 @@ class Action(StrEnum):
     READ_LOG = "read log"
     REGISTER = "keep the register"
     READ_REGISTER = "read the register"
+    RECALL = "recall"
+    GIVE_COMMANDS = "give commands for packs"
+    CHECK_PACKS = "check packs"
+    LOOK_UP = "look up a code"
     READ_PRIVATE = "read personal data"
     SEE_READINGS = "see who read personal data"
     ADMINISTER = "administer"
@@ -39,6 +43,7 @@ class Action(StrEnum):
 
 
 _WRITERS = frozenset({Role.TERMINAL, Role.PHARMACY, Role.MANUFACTURER, Role.WHOLESALER, Role.MARKET, Role.ADMIN})
+_DRUGS = frozenset({Role.PHARMACY, Role.MANUFACTURER, Role.WHOLESALER, Role.REGULATOR})
 
 ALLOWED: dict[Action, frozenset[Role] | None] = {
     # None: also without a credential
@@ -48,6 +53,10 @@ ALLOWED: dict[Action, frozenset[Role] | None] = {
     Action.READ_LOG: None,  # hashes and proofs show nobody's trade (DESIGN: the log can be public)
     Action.REGISTER: frozenset({Role.MARKET, Role.REGULATOR, Role.ADMIN}),
     Action.READ_REGISTER: _WRITERS | {Role.REGULATOR},  # personal data masked
+    Action.RECALL: frozenset({Role.REGULATOR, Role.ADMIN}),
+    Action.GIVE_COMMANDS: _DRUGS,  # each market's table says which (`ledger/packs/states.py`)
+    Action.CHECK_PACKS: _WRITERS | {Role.REGULATOR},
+    Action.LOOK_UP: None,  # shoppers: how often a pack was sold, and nothing else
     Action.READ_PRIVATE: frozenset({Role.MARKET, Role.REGULATOR, Role.ADMIN}),  # and each reading is an entry
     Action.SEE_READINGS: frozenset({Role.REGULATOR, Role.ADMIN}),
     Action.ADMINISTER: frozenset({Role.ADMIN}),
@@ -84,6 +93,11 @@ class Actor:
         """`NotAllowed` unless the node is one of this actor's."""
         if not self.may_see(node):
             raise NotAllowed(f"the node {node:09d} is none of those that this credential is bound to")
+
+    def require_one_of(self, roles: frozenset[Role], what: str) -> None:
+        """`NotAllowed` unless the role is one of these."""
+        if self.role not in roles:
+            raise NotAllowed(f"a credential of the role {self.role} may not {what}")
 
     def require(self, action: Action) -> None:
         """`NotAllowed` unless the role covers `action`."""

@@ -4,7 +4,7 @@ Nothing else in Suyuan inserts, updates or deletes ledger rows, but the integrat
 eraser sealed columns (`ledger/erase.py`). `ledger/lanes.py` gathers requests and calls `append`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -18,10 +18,12 @@ from ledger import rows
 from ledger.balances import Holding, Move, added, goods_of
 from ledger.declared import Declared, declared, read_moves
 from ledger.documents import read_json
-from ledger.drafts import Draft, EventId
+from ledger.drafts import Draft, EventId, with_outcome
 from ledger.entries import GENESIS, Kind, encode, hash_of, time_text
 from ledger.errors import Busy, Conflict, LedgerDamaged, LedgerError, NotEnough
+from ledger.gs1 import Key
 from ledger.notes import Recorded
+from ledger.packs.positions import Positions
 from ledger.tables import metadata
 
 Json = dict[str, Any]
@@ -78,12 +80,14 @@ class Request:
     """What is recorded together or not at all, in this order, by one actor.
 
     `within_stock`: rejected with `NotEnough` if it would take more of a lot than is left where it is.
+    `expects`: rejected with `Outpaced` unless these packs are at these versions (0: unknown).
     """
 
     drafts: Sequence[Draft]
     actor: str
     changes: Sequence[Change] = ()
     within_stock: bool = False
+    expects: Mapping[Key, int] = field(default_factory=dict)
 
 
 _Known = dict[EventId, tuple[int, int, bytes]]
@@ -95,8 +99,9 @@ _NOTHING_SEALED = b'"sealed":null}'
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """The batch's record time: as it stands in entries, and as a column."""
+    """The batch's record time, also as it stands in entries, and as a column."""
 
+    at: datetime
     text: str
     column: bytes
 
@@ -110,8 +115,13 @@ class _Head:
 
 @dataclass(slots=True)
 class _Batch:
-    """The rows of one transaction, a list of bytes for each table's COPY."""
+    """One transaction: what it knows, and its rows, a list of bytes for each table's COPY."""
 
+    moment: _Moment
+    heads: dict[int, _Head]
+    places: dict[EventId, Recorded]
+    errors: Declared
+    packs: Positions
     entry: list[bytes] = field(default_factory=list)
     event: list[bytes] = field(default_factory=list)
     event_id: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -127,8 +137,17 @@ class _Lost(Exception):
         self.outcomes = outcomes
 
 
+class _Overtaken(Exception):
+    """Another process moved one of these packs meanwhile: everything is rolled back and tried again."""
+
+
 class _NotAlone(Exception):
     """An error is declared of an event that a rival may be recording at this moment: everything is rolled back."""
+
+
+_RIVALS = (
+    psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, _Overtaken,
+)  # fmt: skip
 
 
 def append(connection: psycopg.Connection, requests: Sequence[Request], clock: Clock) -> list[Outcome]:
@@ -153,8 +172,8 @@ def append(connection: psycopg.Connection, requests: Sequence[Request], clock: C
         except _NotAlone:
             connection.rollback()
             alone = True
-        except (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
-            connection.rollback()  # another lane recorded one of these ids meanwhile: the next attempt sees it
+        except _RIVALS:
+            connection.rollback()  # another lane recorded an id or moved a pack meanwhile: the next attempt sees it
             lost_to_others += 1
         except BaseException:
             if not connection.closed:
@@ -194,14 +213,18 @@ def _transaction(
     errors = _errors(connection, fresh, known, alone=alone)
     # 3. Apply changes where the row is still at the version before.
     _apply_changes(connection, fresh)
-    # 4. Number, encode and hash.
-    batch = _Batch()
+    # 4. Number, encode and hash; a command is recorded only if its packs are as they were when it was decided.
     now = clock()
-    at = _Moment(time_text(now), rows.time(now))
+    packs = Positions(connection, [draft for request in fresh.values() for draft in request.drafts])
+    batch = _Batch(_Moment(now, time_text(now), rows.time(now)), heads, places, errors, packs)
     for index, request in fresh.items():
-        outcomes[index] = [_place(draft, request.actor, at, heads, places, errors, batch) for draft in request.drafts]
-    # 5. Copy entries, columns, ids and items in, and move balances.
+        new = any(draft.event_id not in places for draft in request.drafts)
+        lost = packs.outpaced(request.expects) if new else None
+        outcomes[index] = lost or [_place(draft, request.actor, batch) for draft in request.drafts]
+    # 5. Copy entries, columns, ids and items in, and move packs and balances.
     _copy(connection, batch)
+    if not packs.write():
+        raise _Overtaken
     _balance(connection, batch.moves, fresh)
     # 6. Move the heads: only if nobody else did.
     _move(connection, heads)
@@ -350,35 +373,45 @@ def _update_statement(table: str) -> sql.Composed:
     )
 
 
-def _place(
-    draft: Draft, actor: str, at: _Moment, heads: dict[int, _Head], places: dict[EventId, Recorded], errors: Declared,
-    batch: _Batch,
-) -> Recorded:  # fmt: skip
+def _place(draft: Draft, actor: str, batch: _Batch) -> Recorded:
     """The next place in the draft's chain, its rows added to `batch`; or its place of before, if its id has one."""
     key = draft.event_id
-    if key and (before := places.get(key)):
+    if key and (before := batch.places.get(key)):
         return before._replace(duplicate=True)
-    head, node = heads[draft.node], draft.node
+    head, node, moment = batch.heads[draft.node], draft.node, batch.moment
     head.seq += 1
+    batch.moves += batch.errors.moves(draft)
+    outcome = _move_packs(draft, actor, batch)
+    body = draft.body if outcome is None else with_outcome(draft.body, outcome)
     data = encode(
-        node, head.seq, head.hash, at.text, actor, _KIND_NAMES[draft.kind], draft.salt, draft.body, draft.commitment
+        node, head.seq, head.hash, moment.text, actor, _KIND_NAMES[draft.kind], draft.salt, body, draft.commitment
     )
     head.hash = hash_of(data)
     place = rows.place(node, head.seq)
-    batch.entry += (_ENTRY, place, at.column, rows.data(head.hash), rows.data(data), draft.entry_tail)
+    batch.entry += (_ENTRY, place, moment.column, rows.data(head.hash), rows.data(data), draft.entry_tail)
     if draft.version_tail:
-        batch.registry_version += (_VERSION, place, at.column, draft.version_tail)
+        batch.registry_version += (_VERSION, place, moment.column, draft.version_tail)
     if draft.event_tail:
-        batch.event += (_EVENT, place, at.column, draft.event_tail)
-    batch.moves += errors.moves(draft)
+        batch.event += (_EVENT, place, moment.column, draft.event_tail)
     item = _ITEM + place
     for tail in draft.item_tails:
         batch.item_entry += (item, tail)
-    recorded = Recorded(node, head.seq, head.hash, at.text)
+    recorded = Recorded(node, head.seq, head.hash, moment.text)
     if key:
         batch.event_id.append((key.id, _EVENT_ID + place + draft.event_id_tail))
-        places[key] = recorded
+        batch.places[key] = recorded
     return recorded
+
+
+def _move_packs(draft: Draft, actor: str, batch: _Batch) -> list[Json] | None:
+    """What becomes of the packs that the draft names, as its entry will say it."""
+    key = draft.event_id
+    if draft.effects and not (key and key.id in batch.errors.before):
+        return batch.packs.move(draft, batch.moment.at, actor)
+    if key and key.declaration and key.id in batch.errors.now:
+        event = batch.places.get(EventId(key.id, 0))
+        return batch.packs.move_back(draft, event and (event.node, event.seq))
+    return None
 
 
 _ENTRY, _EVENT, _EVENT_ID, _ITEM, _VERSION = (

@@ -4,12 +4,14 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+import psycopg
+from psycopg.rows import namedtuple_row
+from sqlalchemy import Connection, select
 
 from ledger.access import Actor, Role
 from ledger.append import Request
@@ -65,7 +67,7 @@ class Credential:
         return Actor(self.credential, self.role, frozenset(self.nodes), self.home_node)
 
 
-def _credential(row: Row[Any]) -> Credential:
+def _credential(row: Any) -> Credential:
     nodes_ = tuple(NodeCode(code) for code in row.nodes)
     return Credential(
         row.credential, row.version, Role(row.role), row.label, row.key_hash, NodeCode(row.home_node), nodes_,
@@ -125,19 +127,30 @@ def revoke(present: Credential, actor: str, now: datetime) -> Request:
     return change_request("credential", row, actor)
 
 
-def authenticate(connection: Connection, key: str, now: datetime) -> Actor:
-    """Who holds the API `key`; `NotSignedIn` if nobody does, or not any more. The key is never repeated."""
-    match = _KEY.fullmatch(key)
-    if match is None:
-        raise NotSignedIn("this is no API key: it has the form sy_…_…")
-    try:
-        found = get_credential(connection, match[1])
-    except NotRecorded:
-        raise NotSignedIn("this API key is unknown") from None
-    if not hmac.compare_digest(hashlib.sha256(match[2].encode()).hexdigest(), found.key_hash):
-        raise NotSignedIn("this API key is unknown")
+_READ = "SELECT * FROM credential WHERE credential = ANY(%b)"
+
+
+def admit(connection: psycopg.Connection, keys: Sequence[str], now: datetime) -> list[Actor | NotSignedIn]:
+    """Who holds each API key, or why nobody does, or not any more. No key is ever repeated."""
+    parts = [_KEY.fullmatch(key) for key in keys]
+    codes = sorted({match[1] for match in parts if match is not None})
+    with connection.cursor(row_factory=namedtuple_row) as cursor:
+        rows: list[Any] = cursor.execute(_READ, [codes]).fetchall()
+    found = {row.credential: _credential(row) for row in rows}
+    admitted: list[Actor | NotSignedIn] = []
+    for match in parts:
+        if match is None:
+            admitted.append(NotSignedIn("this is no API key: it has the form sy_…_…"))
+        else:
+            admitted.append(_admitted(found.get(match[1]), match[2], now))
+    return admitted
+
+
+def _admitted(found: Credential | None, secret: str, now: datetime) -> Actor | NotSignedIn:
+    if found is None or not hmac.compare_digest(hashlib.sha256(secret.encode()).hexdigest(), found.key_hash):
+        return NotSignedIn("this API key is unknown")
     if found.revoked_at is not None and found.revoked_at <= now:
-        raise NotSignedIn("this API key was revoked")
+        return NotSignedIn("this API key was revoked")
     if found.expires_at <= now:
-        raise NotSignedIn("this API key has expired")
+        return NotSignedIn("this API key has expired")
     return found.actor

@@ -52,9 +52,7 @@ class Database:
     @cached_property
     def engine(self) -> sqlalchemy.Engine:
         """A small pool of connections for reads."""
-        engine = sqlalchemy.create_engine(
-            "postgresql+psycopg://", creator=self.connect, pool_size=8, max_overflow=8
-        )
+        engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=self.connect, pool_size=8, max_overflow=8)
         sqlalchemy.event.listen(engine, "checkout", _require_alive)
         return engine
 

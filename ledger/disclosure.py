@@ -20,7 +20,8 @@ Json = dict[str, Any]
 OPEN = frozenset(
     """type eventID eventTime eventTimeZoneOffset action bizStep disposition persistentDisposition epcList
         quantityList parentID childEPCs childQuantityList inputEPCList inputQuantityList outputEPCList
-        outputQuantityList transformationID certificationInfo""".split()
+        outputQuantityList transformationID certificationInfo
+        suyuan:units suyuan:lotNumber suyuan:itemExpirationDate""".split()
 )
 """Open as a whole: these take no extension fields inside."""
 

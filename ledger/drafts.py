@@ -23,7 +23,10 @@ from ledger.entries import SALT_BYTES, Kind, commitment, micros, time_text
 from ledger.errors import LimitExceeded
 from ledger.fields import EPOCH, parse_time
 from ledger.index import Action, Role, columns, named
+from ledger.packs.effects import Effect, effects_of
 
+OUTCOME = "packs"
+"""What the ledger adds to an event's entry: what became of the packs. It is no part of what was sent."""
 EVENT_ITEMS_MAX = 20_000
 EVENT_BYTES_MAX = 4 * 1024 * 1024
 
@@ -57,6 +60,7 @@ class Draft(NamedTuple):
     item_tails: tuple[bytes, ...] = ()
     version_tail: bytes = b""
     moves: tuple[Move, ...] = ()
+    effects: tuple[Effect, ...] = ()
 
 
 def draft(node: int, kind: Kind, body: Json, random: RandomBytes, sealed: Json | None = None) -> Draft:
@@ -93,6 +97,17 @@ def draft_once(node: int, kind: Kind, body: Json, name: str, random: RandomBytes
     """An entry that is recorded once under `name`, whatever its body says: the second is answered with the first."""
     digest = hashlib.sha256(name.encode()).digest()
     return _with_id(draft(node, kind, body, random), EventId(id_key(name), 0), digest)
+
+
+def draft_refusal(node: int, scan: str, packs: list[Json], said: Json, at: datetime, random: RandomBytes) -> Draft:
+    """An entry that says that commands for packs were decided against; found by each of them.
+
+    `packs` says of each, under its `code`, why; `said` what was asked. It is recorded once for a scan.
+    """
+    body: Json = {"refusal": {"scan": scan, **said, "at": time_text(at), "packs": packs}}
+    end = _ROLES[Role.REFUSED] + rows.int2(Action.NONE) + rows.time(at)
+    tails = tuple(rows.text(code) + end for code in dict.fromkeys(one["code"] for one in packs))
+    return draft_once(node, Kind.REFUSAL, body, refusal_name(scan), random)._replace(item_tails=tails)
 
 
 def draft_change(subject: str, version: int, body: Json, private: bytes | None, random: RandomBytes) -> Draft:
@@ -138,6 +153,7 @@ def draft_event(node: int, captured: CapturedEvent, random: RandomBytes, secret:
     return Draft(
         node, Kind.EVENT, *_parts(Kind.EVENT, data, sealed, random(2 * SALT_BYTES)), event_id, digest,
         _id_tail(event_id, digest), event_tail, item_tails, moves=tuple(moves_of(opened, node)),
+        effects=tuple(effects_of(opened)),
     )  # fmt: skip
 
 
@@ -182,6 +198,11 @@ def erasure_name(node: int, seq: int) -> str:
     return f"erasure {node_text(node)}/{seq}"
 
 
+def with_outcome(body: bytes, outcome: Json | list[Json]) -> bytes:
+    """An event's body with what became of its packs."""
+    return body[:-1] + b',"%s":%s}' % (OUTCOME.encode(), write_json(outcome))
+
+
 def refusal_name(scan: str) -> str:
     """The name under which the refusal of a scan is recorded once."""
     return f"refusal {scan}"
@@ -195,7 +216,8 @@ def identity(node: int, kind: Kind, body: Json) -> tuple[EventId, bytes] | None:
     """
     match kind:
         case Kind.EVENT:
-            return event_id_of(body["event"]), hashlib.sha256(_sorted(body)).digest()
+            sent = {name: value for name, value in body.items() if name != OUTCOME}
+            return event_id_of(body["event"]), hashlib.sha256(_sorted(sent)).digest()
         case Kind.DOCUMENT:
             return EventId(id_key(body["document"]["id"]), 0), hashlib.sha256(_sorted(body)).digest()
         case Kind.TICK:

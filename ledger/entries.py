@@ -44,7 +44,7 @@ class Kind(IntEnum):
     READING = 7
     """Somebody was shown private values of the registry."""
     REFUSAL = 8
-    """A scan was decided against: more was to be taken than is left."""
+    """A scan was decided against: more was to be taken than is left; or a command for packs was."""
 
 
 def commitment(salt: bytes, sealed: bytes) -> bytes:

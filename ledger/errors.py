@@ -6,7 +6,8 @@
     |   `-- UnacceptableRecord    a record of the registry, its register
     |-- UnreadableCode      a code is not what it claims to be; says which character and why
     |-- Conflict            this id, key or version is already recorded with other content
-    |   `-- AskAgain             the same was recorded seconds ago: a person has to be asked
+    |   |-- AskAgain             the same was recorded seconds ago: a person has to be asked
+    |   `-- Outpaced             somebody else was faster with the same pack: it is to be decided again
     |-- NotEnough           more of a lot was to be taken than is left
     |-- NotRecorded         nothing answers to that name
     |-- NotSignedIn         no credential, or one that is unknown, expired or revoked
@@ -77,6 +78,10 @@ class Conflict(LedgerError):
 
 class AskAgain(Conflict):
     """The same thing was recorded seconds ago: the person is asked, nothing is guessed."""
+
+
+class Outpaced(Conflict):
+    """A pack is no longer as it was when the command was decided."""
 
 
 class NotEnough(LedgerError):

@@ -184,3 +184,11 @@ class Open(BaseModel):
     __pydantic_extra__: dict[
         Annotated[str, AfterValidator(_extension_name)], Annotated[Any, AfterValidator(_extension_value)]
     ]
+
+
+def moment(text: str) -> datetime:
+    """A time as a terminal or person gives it: with its offset, within this century; `ValueError` otherwise."""
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None or not 2000 <= at.year <= 2100:
+        raise ValueError("give the time with its offset, such as 2026-11-25T08:00:00+08:00")
+    return at

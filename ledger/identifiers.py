@@ -219,6 +219,14 @@ def canonical_key(uri: str) -> Key:
         return Key(uri)
 
 
+GS1_URI = f"https://{GS1_DOMAIN}/"
+
+
+def uri_of(key: str) -> str:
+    """A canonical key as the URI that an event names it by."""
+    return key if key.startswith("urn:") or "://" in key else GS1_URI + key
+
+
 _BRACKETED = re.compile(r"\((\d{2,4})\)([^(]+)")
 
 

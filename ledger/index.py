@@ -32,6 +32,8 @@ class Role(IntEnum):
     CERTIFICATE = 7
     READ = 8
     """Not goods but a record of the registry whose private values were shown."""
+    REFUSED = 9
+    """A pack for which a command was decided against."""
 
 
 class Action(IntEnum):

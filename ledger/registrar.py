@@ -12,7 +12,6 @@ from ledger.codes import CITY, IMPORT
 from ledger.errors import Breach, Conflict, NotAllowed, UnacceptableRecord
 from ledger.registers import NODE, PARTY, Register, Value, Values
 from ledger.registers.form import by_key
-from ledger.registers.parties import Status
 from ledger.registry import Key, Record, change_request
 from ledger.vault import Vault
 
@@ -51,8 +50,8 @@ class Registrar:
             raise UnacceptableRecord(breaches)
         columns = {field.name: values.get(field.name) for field in register.open_fields}
         row = {**columns, **self._derived(register, values), "version": 1}
-        if register.status == "status":
-            row |= {"status": str(Status.ACTIVE), "status_since": self.today.isoformat()}
+        if register.statuses is not None:
+            row |= {"status": str(next(iter(register.statuses))), "status_since": self.today.isoformat()}
         if register.status == "open":
             row["open"] = True
         if register is PARTY:

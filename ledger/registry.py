@@ -27,7 +27,7 @@ from ledger.index import Role as ItemRole
 from ledger.registers import Field, Register, Value, Values
 from ledger.registers.fields import one_of, parse_region
 from ledger.registers.form import Find, Word, by_key, why
-from ledger.registers.parties import LICENCE, PARTY, Status
+from ledger.registers.parties import LICENCE, PARTY
 from ledger.registers.places import NODE, REGION, Openness
 from ledger.tables import entry, item_entry, metadata, registry_search, registry_version
 from ledger.tables import node as node_table
@@ -160,8 +160,8 @@ class Wanted:
                 region = parse_region(str(text))
             elif name == "expiring" and "valid_to" in register_columns(register):
                 ends_by = today + timedelta(days=int(str(text)))
-            elif name == "status" and register.status == "status":
-                columns["status"] = _word(Status, str(text))
+            elif name == "status" and register.statuses is not None:
+                columns["status"] = _word(register.statuses, str(text))
             elif name == "status" and register.status == "open":
                 columns["open"] = _word(Openness, str(text)) == Openness.OPEN
             elif one is not None:

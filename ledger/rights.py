@@ -18,7 +18,7 @@ from psycopg import sql
 
 from ledger.database import Database
 from ledger.errors import Misconfigured
-from ledger.tables import APPEND_ONLY, POSITIONS, REGISTRY, SEARCH, VERSIONS, capture_job
+from ledger.tables import APPEND_ONLY, POSITIONS, REGISTRY, SEARCH, VERSIONS, capture_job, pack_job
 
 ERASER = "suyuan_eraser"
 MIGRATION_LOCK = 0x534D
@@ -87,7 +87,7 @@ def _set_rights(connection: psycopg.Connection, application: str) -> None:
     connection.execute(sql.SQL("GRANT USAGE ON SCHEMA public TO {}, {}").format(role, eraser))
     connection.execute(sql.SQL("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
     connection.execute(sql.SQL("GRANT SELECT ON alembic_version TO {}").format(role))
-    insert_only, changing = (*APPEND_ONLY, VERSIONS, capture_job), (*POSITIONS, *REGISTRY, SEARCH)
+    insert_only, changing = (*APPEND_ONLY, VERSIONS, capture_job), (*POSITIONS, *REGISTRY, SEARCH, pack_job)
     for tables, rights in ((insert_only, "SELECT, INSERT"), (changing, "SELECT, INSERT, UPDATE")):
         names = sql.SQL(", ").join(sql.Identifier(table.name) for table in tables)
         connection.execute(sql.SQL("REVOKE ALL ON {} FROM PUBLIC, {}").format(names, role))

@@ -18,13 +18,12 @@ from ledger.documents import Json, read_json
 from ledger.entries import Kind, decode
 from ledger.errors import Breach, NotRecorded, UnacceptableRecord
 from ledger.gs1 import Key
-from ledger.identifiers import canonical_key
+from ledger.identifiers import GS1_URI, canonical_key, uri_of
 from ledger.nodes import Node
 from ledger.slips import Delivery, delivery_of_slip, is_known
 from ledger.steps import Amount, How, Scan, Voucher, VoucherKind, event_of, missing, place_of, slip_of
 from ledger.tables import balance, entry, event, head, item_entry, product
 
-GS1_URI = "https://id.gs1.org/"
 AGAIN_S = 10
 """Two scans of the same at the same counter within so many seconds are asked about."""
 LOTS_MAX = 100
@@ -50,11 +49,6 @@ class Plan:
 
     event: Json
     warnings: list[str] = field(default_factory=list)
-
-
-def uri_of(key: str) -> str:
-    """A canonical key as the URI that an event names it by."""
-    return key if key.startswith("urn:") or "://" in key else GS1_URI + key
 
 
 def lot_uri(goods: str, batch: str) -> str:

@@ -4,9 +4,9 @@ The first column of every large table's key spreads it over a distributed Postgr
 No foreign key crosses two of them, and no question joins two that are spread differently.
 
 Ledger tables are append-only twice over: the application's role has no right to change them, and a trigger refuses
-everybody else. `head`, `edge`, `log_cursor` and `balance` hold present positions, the tables of `REGISTRY` present
-state; all of them can be computed again from the entries, and `suyuan audit` does. Private values are not in the
-entries: these hold their digests.
+everybody else. `head`, `edge`, `log_cursor`, `balance` and `pack` hold present positions, the tables of `REGISTRY`
+present state; all of them can be computed again from the entries, and `suyuan audit` does. Private values are not in
+the entries: these hold their digests.
 """
 
 from sqlalchemy import (
@@ -308,6 +308,61 @@ code_series = Table(
     comment="how far each series of codes is given away, present state",
 )
 
+pack = Table(
+    "pack",
+    metadata,
+    Column("code", Text, primary_key=True),
+    Column("version", Integer, nullable=False, comment="how many entries have moved it"),
+    Column("state", SmallInteger, nullable=False),
+    _time("since"),
+    Column("node", Integer, nullable=False, comment="where that was brought about"),
+    Column("by", Text, nullable=False, comment="the credential that did"),
+    Column("held", Boolean, nullable=False, comment="it is at that node; else under way, or gone"),
+    Column("batch", Text),
+    Column("expires", Date),
+    Column("units", Integer, nullable=False, comment="how many units were taken out of it"),
+    Column("product", Text, nullable=False),
+    Index("pack_by_batch", "product", "batch"),  # who holds what of this batch? is anything of it recorded?
+    comment="how each pack of a drug stands",
+)
+
+recall = Table(
+    "recall",
+    metadata,
+    Column("recall", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("batches", ARRAY(Text), comment="empty: the whole product is withdrawn"),
+    Column("grade", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("nature", Text, nullable=False),
+    Column("range", Text, nullable=False),
+    Column("regime", Text, nullable=False),
+    Column("party", Text),
+    Column("decided_at", Text, nullable=False, comment="ISO 8601, UTC; as the next ones"),
+    Column("notified_at", Text),
+    Column("planned_at", Text),
+    Column("progress_at", Text),
+    Column("status", Text, nullable=False),
+    Column("status_since", Date, nullable=False),
+    _digest(),
+    Index("recall_by_product", "product"),  # is this pack recalled?
+    comment="recalls and withdrawals of drugs, present state",
+)
+
+drug_market = Table(
+    "drug_market",
+    metadata,
+    Column("market", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("rules", Text, nullable=False),
+    Column("soft", Integer),
+    Column("replay_s", Integer),
+    Column("gln", Text),
+    _digest(),
+    comment="whose rules for packs hold here, present state",
+)
+
 registry_version = Table(
     "registry_version",
     metadata,
@@ -329,6 +384,23 @@ registry_search = Table(
     comment="the blind index: keyed hashes of what a registry row is found by",
 )
 
+pack_job = Table(
+    "pack_job",
+    metadata,
+    Column("job", Uuid, primary_key=True),
+    Column("credential", Text, nullable=False),
+    _time("created_at"),
+    _time("finished_at", nullable=True),
+    Column("node", Integer, nullable=False),
+    Column("order", JSONB, nullable=False, comment="what is asked for each"),
+    Column("codes", LargeBinary, nullable=False, comment="as they came, a JSON list, compressed"),
+    Column("total", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("error", Text, comment="why it ended before all was done"),
+    Index("pack_job_by_credential", "credential", "created_at"),  # which jobs did I give?
+    comment="commands for many packs, done in parts",
+)
+
 capture_job = Table(
     "capture_job",
     metadata,
@@ -346,8 +418,10 @@ capture_job = Table(
 
 APPEND_ONLY = (entry, event, event_id, item_entry, log_range, tile, checkpoint)
 """Inserted by the application, never changed by it; `entry` alone can lose its sealed part, by another role."""
-POSITIONS = (head, edge, log_cursor, balance)
-REGISTRY = (node, credential, region, goods, goods_yield, product, party, licence, code_series)
+POSITIONS = (head, edge, log_cursor, balance, pack)
+REGISTRY = (
+    node, credential, region, goods, goods_yield, product, party, licence, code_series, recall, drug_market,
+)  # fmt: skip
 """Rows with a version, changed only together with an entry that holds their new state."""
 VERSIONS = registry_version
 """Inserted by the application with every change of the registry; private values can be emptied by another role."""

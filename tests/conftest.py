@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from api.ledger import Ledger, now
+from api.ledger import Ledger, ledger_on, now
 from ledger.audit import Report, audit
 from ledger.database import Database
 from ledger.embedded import APPLICATION, OWNER, SUPERUSER, Cluster
@@ -112,8 +112,8 @@ def ledger(own: Own, settings: Settings, request: pytest.FixtureRequest) -> Iter
         missing = first_nodes(connection)
     for outcome in lanes.record(missing):
         assert not isinstance(outcome, LedgerError), outcome
-    found = Ledger(settings, own.database, lanes, keys, signer)
-    yield found
+    with ledger_on(settings, own.database, lanes, keys, signer) as found:
+        yield found
     lanes.close()
     if request.node.get_closest_marker("damages") is None:
         check_ledger(found)

@@ -6,6 +6,7 @@ import psycopg
 
 from ledger.append import subject_of
 from ledger.audit.balances import BalanceCheck
+from ledger.audit.packs import PackCheck
 from ledger.audit.registry import RegistryCheck, registry_key
 from ledger.audit.report import UNREADABLE, Progress, Report, count, stream
 from ledger.balances import Move, moves_of
@@ -14,6 +15,7 @@ from ledger.drafts import EventId, erasure_name, id_key, identity
 from ledger.entries import Entry, Kind, decode
 from ledger.fields import parse_time
 from ledger.index import Action, Role, columns, mentions
+from ledger.packs.effects import Outcome, outcomes_of
 from ledger.vault import Vault
 
 Json = dict[str, Any]
@@ -28,6 +30,7 @@ class _Rows(NamedTuple):
     identity: tuple[EventId, bytes] | None
     version: tuple[str, int] | None = None
     moves: tuple[Move, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
 
 
 def _rows_of(entry: Entry) -> _Rows:
@@ -40,6 +43,10 @@ def _rows_of(entry: Entry) -> _Rows:
         at = parse_time(entry.body["reading"]["at"])
         keys = [(subject, entry.node, entry.seq, int(Role.READ)) for subject in entry.body["reading"]["subjects"]]
         return _Rows(None, dict.fromkeys(keys, (int(Action.NONE), at)), found)
+    if entry.kind is Kind.REFUSAL and "packs" in entry.body["refusal"]:
+        at = parse_time(entry.body["refusal"]["at"])
+        codes = [(one["code"], entry.node, entry.seq, int(Role.REFUSED)) for one in entry.body["refusal"]["packs"]]
+        return _Rows(None, dict.fromkeys(codes, (int(Action.NONE), at)), found)
     if entry.kind is not Kind.EVENT:
         return _Rows(None, {}, found)
     event = entry.body["event"]
@@ -53,7 +60,8 @@ def _rows_of(entry: Entry) -> _Rows:
         entry.record_time, c.type, int(c.action), c.event_time, c.business_step, c.disposition, c.read_point,
         c.business_location,
     )  # fmt: skip
-    return _Rows(row, items, found, moves=tuple(moves_of(event, entry.node)))
+    outcomes = tuple(outcomes_of(entry.body))
+    return _Rows(row, items, found, moves=tuple(moves_of(event, entry.node)), outcomes=outcomes)
 
 
 class Derived:
@@ -67,12 +75,14 @@ class Derived:
         self._damaged: set[_Place] = set()
         """Entries named already, from whose bytes nothing can be derived."""
         self._balances = BalanceCheck(connection, report)
+        self._packs = PackCheck(connection, report)
         self._registry = RegistryCheck(connection, report, vault, self._damaged)
 
     def add_damaged(self, node: int, seq: int, kind: int) -> None:
         """An entry that is named already: what depends on its bytes is not named again."""
         self._damaged.add((node, seq))
         self._balances.damaged |= kind == Kind.EVENT
+        self._packs.damaged |= kind == Kind.EVENT
         self._registry.lost_changes += (node, kind) == (CITY, Kind.CHANGE)
 
     def erased_by_damaged(self, node: int, seq: int) -> bool:
@@ -104,6 +114,8 @@ class Derived:
                 events[place] = rows.event
             items |= rows.items
             self._balances.add(rows.moves)
+            if rows.outcomes:
+                self._packs.add(entry, rows.outcomes)
             if rows.identity is not None:
                 ids[rows.identity[0]] = (*place, rows.identity[1])
         self._check_events(events)
@@ -165,6 +177,7 @@ class Derived:
             if there > expected:
                 self._find_extra(table, there, progress)
         self._balances.finish()
+        self._packs.finish()
         self._registry.finish()
 
     def _find_extra(self, table: str, total: int, progress: Progress) -> None:

@@ -6,15 +6,18 @@ tables. Pure: today's date is an argument.
 """
 
 from ledger.errors import NotRecorded
+from ledger.registers.drugs import DRUG_MARKET, RECALL
 from ledger.registers.form import Field, Register, Step, Value, Values
 from ledger.registers.goods import GOODS, PRODUCT, YIELD
 from ledger.registers.parties import LICENCE, PARTY
 from ledger.registers.places import NODE, REGION
 
 __all__ = [
+    "DRUG_MARKET",
     "LICENCE",
     "NODE",
     "PARTY",
+    "RECALL",
     "REGION",
     "REGISTERS",
     "Field",
@@ -25,7 +28,9 @@ __all__ = [
     "register_of",
 ]
 
-REGISTERS: tuple[Register, ...] = (REGION, NODE, GOODS, YIELD, PARTY, LICENCE, PRODUCT)
+REGISTERS: tuple[Register, ...] = (
+    REGION, NODE, GOODS, YIELD, PARTY, LICENCE, PRODUCT, RECALL, DRUG_MARKET,
+)  # fmt: skip
 """All registers, those first that others refer to."""
 
 

@@ -113,6 +113,8 @@ class Register:
     steps: tuple[Step, ...] = ()
     status: str | None = None
     """The column that steps change."""
+    statuses: type["Word"] | None = None
+    """The words that it may hold, where it holds words; the first is where a record begins."""
     node_of: Callable[[Values], int] | None = None
     derive: Callable[[Values, bytes], Mapping[str, Value]] | None = None
     """Key columns that are no fields, made of the values and the installation's secret."""
@@ -203,3 +205,11 @@ class Word(StrEnum):
         word = str.__new__(cls, value)
         word._value_, word.chinese = value, chinese
         return word
+
+    @classmethod
+    def of(cls, value: str) -> Self:
+        """The word that is written so; `ValueError` if there is none."""
+        for word in cls:
+            if word == value:
+                return word
+        raise ValueError(f"{value[:40]!r} is none of {', '.join(cls)}")

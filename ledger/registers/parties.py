@@ -121,7 +121,7 @@ PARTY = Register(
         Step("return", "重新备案", "it came back under its old code", (_L,), _A),
         Step("reinstate", "恢复资格", "its revocation was lifted", (_R,), _A, _SUPERVISORS),
     ),
-    status="status", node_of=lambda values: int(str(values["party"])[:9]),
+    status="status", statuses=Status, node_of=lambda values: int(str(values["party"])[:9]),
 )  # fmt: skip
 
 
@@ -174,5 +174,5 @@ LICENCE = Register(
         Step("resume", "恢复", "it is valid again", (_S,), _A),
         Step("revoke", "吊销", "it is not valid any more", (_A, _S), _R, _SUPERVISORS),
     ),
-    status="status", node_of=lambda values: int(str(values["party"])[:9]), derive=licence_code,
+    status="status", statuses=Status, node_of=lambda values: int(str(values["party"])[:9]), derive=licence_code,
 )  # fmt: skip

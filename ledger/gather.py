@@ -1,0 +1,107 @@
+"""Questions that many ask at the same moment, answered together: one thread, one connection, one snapshot.
+
+Whoever asks gets a future. What has gathered while the last round ran is the next round: an idle process answers at
+once, a busy one with fewer and larger questions to the database. What waits is bounded: beyond that, `Busy`.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import psycopg
+
+from ledger.database import Database
+from ledger.errors import Busy, LedgerError, Unavailable
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+ROUND_MAX = 256
+WAITING_MAX = 20_000
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Asked(Generic[Q, A]):
+    """A question and where its answer goes; `tries` counts how often it was asked again."""
+
+    question: Q
+    answer: "Future[A]" = field(default_factory=Future)
+    tries: int = 0
+
+
+class Gathering(Generic[Q, A]):
+    """Answers rounds of questions by `answer`, which sees to every future of a round, at once or later."""
+
+    def __init__(
+        self, name: str, database: Database, answer: Callable[[psycopg.Connection, list[Asked[Q, A]]], None]
+    ) -> None:
+        self._database, self._answer = database, answer
+        self._waiting: queue.SimpleQueue[Asked[Q, A] | None] = queue.SimpleQueue()
+        self._connection: psycopg.Connection | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def ask(self, question: Q) -> "Future[A]":
+        """The answer, or the `LedgerError` instead of it, as a future."""
+        if self._closed:
+            raise Unavailable("the ledger is shutting down; send this again to the next process")
+        if self._waiting.qsize() > WAITING_MAX:
+            raise Busy(f"{WAITING_MAX} questions wait already; send this again in a second")
+        asked: Asked[Q, A] = Asked(question)
+        self._waiting.put(asked)
+        return asked.answer
+
+    def again(self, asked: Asked[Q, A]) -> None:
+        """Answer this one in the next round."""
+        asked.tries += 1
+        self._waiting.put(asked)
+
+    def close(self) -> None:
+        """Answer what waits, then end."""
+        self._closed = True
+        self._waiting.put(None)
+        self._thread.join()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _run(self) -> None:
+        while True:
+            first = self._waiting.get()
+            if first is None:
+                return
+            asked = [first]
+            while len(asked) < ROUND_MAX and not self._waiting.empty():
+                following = self._waiting.get()
+                if following is None:
+                    self._waiting.put(None)
+                    break
+                asked.append(following)
+            self._round(asked)
+
+    def _round(self, asked: list[Asked[Q, A]]) -> None:
+        try:
+            connection = self._connected()
+            try:
+                self._answer(connection, asked)
+            finally:
+                if not connection.closed:
+                    connection.rollback()
+        except Exception as error:
+            refusal = error if isinstance(error, LedgerError) else Unavailable("the database cannot be read right now")
+            if refusal is not error:
+                _log.error("questions could not be answered", exc_info=error)
+            for one in asked:
+                if not one.answer.done():
+                    one.answer.set_exception(refusal)
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None or self._connection.closed or self._connection.broken:
+            self._connection = self._database.connect()
+            self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            self._connection.read_only = True
+        return self._connection

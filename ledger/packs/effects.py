@@ -1,0 +1,200 @@
+"""What a recorded event does to packs: the one meaning of an event, whoever recorded it and for whatever reason.
+
+A command was decided before it was recorded; a captured event has happened, and is a fact. Both do the same here. The
+outcome, what a pack was before and is after, stands in the entry, so that the audit follows every pack from version to
+version in whatever order it reads the chains. Pure.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+from ledger.codes import DRUG_URN, node_text
+from ledger.entries import time_text
+from ledger.fields import parse_time
+from ledger.gs1 import Key
+from ledger.identifiers import canonical_key
+from ledger.packs.states import FOR_GOOD, OTHER_STEPS, TRACE_OF, TRACES, Command, State
+
+Json = dict[str, Any]
+UNITS, LOT, EXPIRY = "suyuan:units", "suyuan:lotNumber", "suyuan:itemExpirationDate"
+"""Open fields of our own: how many units were taken from a pack (拆零), and what its code says beside the serial, since
+the standard has batch and expiry only where objects begin (EPCIS 2.0, 7.3.7, ilmd)."""
+UNITS_MAX = 100_000
+
+
+class Effect(NamedTuple):
+    """What an event does to one pack."""
+
+    code: Key
+    command: Command
+    batch: str | None = None
+    expires: date | None = None
+    units: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a pack stands: its state, since when, where and by whose credential it was brought about.
+
+    `held`: it is at that node; else it is under way, or has left the supervised chain. `units` were taken out of it.
+    """
+
+    state: State
+    since: datetime
+    node: int
+    by: str
+    held: bool
+    batch: str | None = None
+    expires: date | None = None
+    units: int = 0
+
+
+def is_pack(key: str) -> bool:
+    """Whether a canonical key names one pack: a drug trace code, or a GTIN with a serial."""
+    return key.startswith(DRUG_URN) or (key.startswith("01/") and "/21/" in key)
+
+
+def product_of(code: str) -> str:
+    """The part of a pack's code that names the product.
+
+    >>> product_of("urn:suyuan:drug:81234560000000010001"), product_of("01/06901234500301/21/S1")
+    ('8123456', '06901234500301')
+    """
+    return code.removeprefix(DRUG_URN)[:7] if code.startswith(DRUG_URN) else code[3:17]
+
+
+_BY_STEP: dict[tuple[str, str | None], Command] = {}
+for _row in TRACES:
+    _BY_STEP[_row.business_step, _row.disposition] = _row.command
+    _BY_STEP.setdefault((_row.business_step, None), _row.command)
+
+
+def command_of(event: Json) -> Command | None:
+    """What an observation of objects means for the packs among them; None if nothing."""
+    step, disposition = event.get("bizStep", ""), event.get("disposition")
+    if disposition in ("stolen", "destroyed") and event.get("action") != "ADD":
+        return Command.STEAL if disposition == "stolen" else Command.DESTROY
+    return _BY_STEP.get((step, disposition)) or _BY_STEP.get((step, None)) or OTHER_STEPS.get(step)
+
+
+def effects_of(event: Json) -> Iterator[Effect]:
+    """What the open part of a checked event does to packs, if it is never declared in error."""
+    if "errorDeclaration" in event:
+        return
+    if event["type"] == "TransformationEvent":
+        batch, expires = _described(event)
+        for code in _packs(event.get("inputEPCList", ())):
+            yield Effect(code, Command.CHECK_OUT)
+        for code in _packs(event.get("outputEPCList", ())):
+            yield Effect(code, Command.COMMISSION, batch, expires)
+    elif event["type"] == "ObjectEvent" and (command := command_of(event)) is not None:
+        batch, expires = _described(event)
+        units = event.get(UNITS, 0)
+        units = units if type(units) is int and 0 <= units <= UNITS_MAX else 0
+        for code in _packs(event.get("epcList", ())):
+            yield Effect(code, command, batch, expires, units)
+
+
+def _packs(epcs: Iterable[str]) -> Iterator[Key]:
+    yield from dict.fromkeys(key for key in map(canonical_key, epcs) if is_pack(key))
+
+
+def _described(event: Json) -> tuple[str | None, date | None]:
+    """Batch and expiry, where the event says them (CBV 2.0, 9.3)."""
+    ilmd = event.get("ilmd", {})
+    batch = ilmd.get("cbvmda:lotNumber", event.get(LOT))
+    text = ilmd.get("cbvmda:itemExpirationDate", event.get(EXPIRY))
+    try:
+        expires = date.fromisoformat(str(text)[:10]) if text else None
+    except ValueError:
+        expires = None
+    return batch if isinstance(batch, str) and batch else None, expires
+
+
+def after(before: Standing | None, effect: Effect, at: datetime, node: int, by: str) -> Standing | None:
+    """How a pack stands after an event recorded at that time and node; None if it changes nothing."""
+    command = effect.command
+    here = Standing(State.ACTIVE, at, node, by, True, effect.batch, effect.expires)
+    if before is not None:
+        here = replace(here, batch=before.batch or effect.batch, expires=before.expires or effect.expires)
+        here = replace(here, units=before.units, state=before.state)
+        if before.state in FOR_GOOD:
+            return None
+    if command in (Command.RECEIVE, Command.SHIP):
+        stays = before is None or before.state in (State.ACTIVE, State.LOCKED)
+        return replace(here, held=command is Command.RECEIVE) if stays else None
+    if command is Command.COMMISSION:
+        known = before is not None and (before.batch, before.expires) == (here.batch, here.expires)
+        described = replace(before, batch=here.batch, expires=here.expires) if before is not None else here
+        return None if known else described
+    if command is Command.UNDO and effect.units and here.state is State.ACTIVE:
+        return replace(here, units=max(0, here.units - effect.units))
+    if command is Command.SPLIT:
+        return replace(here, units=here.units + effect.units) if here.state is State.ACTIVE else None
+    makes = TRACE_OF[command].makes
+    if makes is None:
+        raise ValueError(f"{command} makes no state")
+    return replace(here, state=makes, held=makes in (State.ACTIVE, State.LOCKED))
+
+
+# --- how an outcome stands in an entry ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One pack's step from one version to the next."""
+
+    code: Key
+    version: int
+    before: Standing | None
+    after: Standing
+
+
+def outcomes_json(outcomes: Sequence[Outcome], named: int) -> list[Json]:
+    """Outcomes as an entry holds them: packs that went the same way together, which are nearly always all.
+
+    Where all the `named` packs of the event did, their codes are not repeated.
+    """
+    groups: dict[tuple[int, Standing | None, Standing], list[Key]] = {}
+    for one in outcomes:
+        groups.setdefault((one.version, one.before, one.after), []).append(one.code)
+    return [
+        {"version": version, "before": before and standing_json(before), "after": standing_json(now)}
+        | ({} if len(codes) == named else {"codes": codes})
+        for (version, before, now), codes in groups.items()
+    ]
+
+
+def outcomes_of(body: Json) -> Iterator[Outcome]:
+    """The outcomes that an event's entry holds; `KeyError`, `TypeError` or `ValueError` where they are malformed."""
+    for group in body.get("packs", ()):
+        codes = group["codes"] if "codes" in group else [effect.code for effect in effects_of(body["event"])]
+        before = group["before"] and _standing(group["before"])
+        now = _standing(group["after"])
+        for code in codes:
+            yield Outcome(Key(code), group["version"], before, now)
+
+
+def standing_json(standing: Standing) -> Json:
+    """A standing as JSON: what does not apply is left out."""
+    found: Json = {
+        "state": standing.state.word, "since": time_text(standing.since), "node": node_text(standing.node),
+        "by": standing.by, "held": standing.held,
+    }  # fmt: skip
+    if standing.batch is not None:
+        found["batch"] = standing.batch
+    if standing.expires is not None:
+        found["expires"] = standing.expires.isoformat()
+    if standing.units:
+        found["units"] = standing.units
+    return found
+
+
+def _standing(found: Json) -> Standing:
+    expires = found.get("expires")
+    return Standing(
+        State[found["state"].upper()], parse_time(found["since"]), int(found["node"]), found["by"], found["held"],
+        found.get("batch"), expires and date.fromisoformat(expires), found.get("units", 0),
+    )  # fmt: skip

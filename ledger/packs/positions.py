@@ -1,0 +1,133 @@
+"""How packs stand now, kept by the transaction that records: read, moved by what is recorded, written if unchanged.
+
+A command names the version that it was decided on; where a rival was faster it is told so and decided again. Rivals
+in other processes are seen when the rows are written: then the whole transaction is tried again.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from ledger.drafts import Draft
+from ledger.entries import decode
+from ledger.errors import Outpaced
+from ledger.gs1 import Key
+from ledger.packs.effects import Outcome, Standing, after, outcomes_json, outcomes_of, product_of
+from ledger.packs.states import State
+
+Json = dict[str, Any]
+Row = tuple[int, Standing]
+"""A pack's version, and how it stands."""
+
+_READ = "SELECT code, version, state, since, node, by, held, batch, expires, units FROM pack WHERE code = ANY(%b)"
+_UPDATE = """
+UPDATE pack AS p SET version = v.version, state = v.state, since = v.since, node = v.node, by = v.by, held = v.held,
+    batch = v.batch, expires = v.expires, units = v.units
+FROM unnest(%b::text[], %b::int[], %b::int[], %b::smallint[], %b::timestamptz[], %b::int[], %b::text[], %b::bool[],
+    %b::text[], %b::date[], %b::int[]) AS v(code, seen, version, state, since, node, by, held, batch, expires, units)
+WHERE p.code = v.code AND p.version = v.seen
+"""
+_INSERT = """
+INSERT INTO pack (code, version, state, since, node, by, held, batch, expires, units, product)
+SELECT * FROM unnest(%b::text[], %b::int[], %b::smallint[], %b::timestamptz[], %b::int[], %b::text[], %b::bool[],
+    %b::text[], %b::date[], %b::int[], %b::text[]) AS v ORDER BY 1
+"""
+
+
+def read_rows(connection: psycopg.Connection, codes: Iterable[str]) -> dict[Key, Row]:
+    """How these packs stand, as far as anything is recorded of them."""
+    found = connection.execute(_READ, [sorted(set(codes))], binary=True)
+    return {Key(row[0]): row_of(row) for row in found}
+
+
+def row_of(row: Sequence[Any]) -> Row:
+    """A row of the table `pack`: code, version, and the columns of a standing."""
+    _, version, state, since, node, by, held, batch, expires, units = row
+    return version, Standing(State(state), since, node, by, held, batch, expires, units)
+
+
+class Positions:
+    """The packs that a batch of requests is about, while it is recorded."""
+
+    def __init__(self, connection: psycopg.Connection, drafts: Sequence[Draft]) -> None:
+        self._connection = connection
+        codes = {effect.code for draft in drafts for effect in draft.effects}
+        self._before = read_rows(connection, codes) if codes else {}
+        self._now = dict(self._before)
+        self._told: dict[bytes, list[Outcome]] = {}
+
+    def outpaced(self, expected: Mapping[Key, int]) -> Outpaced | None:
+        """Whether a pack is at another version (0: none) than the one that its command was decided on."""
+        for code, version in expected.items():
+            if (self._now[code][0] if code in self._now else 0) != version:
+                return Outpaced(f"somebody else was faster with {code}; look at it and try again")
+        return None
+
+    def move(self, draft: Draft, at: datetime, by: str) -> list[Json] | None:
+        """Move the packs as the draft says; the outcome as its entry will hold it, None where there is none."""
+        outcomes: list[Outcome] = []
+        for effect in draft.effects:
+            version, before = self._now.get(effect.code, (0, None))
+            now = after(before, effect, at, draft.node, by)
+            if now is not None:
+                outcomes.append(Outcome(effect.code, version + 1, before, now))
+                self._now[effect.code] = (version + 1, now)
+        if outcomes and draft.event_id is not None:
+            self._told[draft.event_id.id] = outcomes
+        return outcomes_json(outcomes, len(draft.effects)) if outcomes else None
+
+    def move_back(self, draft: Draft, place: tuple[int, int] | None) -> list[Json] | None:
+        """What an event now declared in error did is undone, for packs with which nothing was done since."""
+        if draft.event_id is None:
+            return None
+        done = self._told.get(draft.event_id.id)
+        if done is None and place is not None:
+            done = self._recorded(*place)
+        outcomes: list[Outcome] = []
+        for one in done or ():
+            if self._now.get(one.code) == (one.version, one.after):
+                back = one.before or replace(one.after, state=State.ACTIVE, held=False, units=0)
+                outcomes.append(Outcome(one.code, one.version + 1, one.after, back))
+                self._now[one.code] = (one.version + 1, back)
+        return outcomes_json(outcomes, len(draft.effects)) if outcomes else None
+
+    def _recorded(self, node: int, seq: int) -> list[Outcome]:
+        """The outcomes of an entry, and the rows of its packs."""
+        found = self._connection.execute(
+            "SELECT data FROM entry WHERE (node, seq) = (%b, %b)", [node, seq], binary=True
+        )
+        row = found.fetchone()
+        outcomes = [*outcomes_of(decode(row[0]).body)] if row is not None else []
+        missing = {one.code for one in outcomes} - self._now.keys()
+        if missing:
+            rows = read_rows(self._connection, missing)
+            self._before |= rows
+            self._now |= rows
+        return outcomes
+
+    def write(self) -> bool:
+        """Write what moved; whether every row was still as it was read. If not, everything is to be rolled back."""
+        moved = {code: row for code, row in self._now.items() if self._before.get(code) != row}
+        new = sorted(code for code in moved if code not in self._before)
+        known = sorted(moved.keys() - set(new))
+        if known:
+            seen = [self._before[code][0] for code in known]
+            first, *rest = _columns(known, moved)
+            if self._connection.execute(_UPDATE, [first, seen, *rest]).rowcount != len(known):
+                return False
+        if new:
+            self._connection.execute(_INSERT, [*_columns(new, moved), [product_of(code) for code in new]])
+        return True
+
+
+def _columns(codes: Sequence[Key], rows: Mapping[Key, Row]) -> list[list[Any]]:
+    found = [(code, rows[code][0], rows[code][1]) for code in codes]
+    return [
+        [*codes], [version for _, version, _ in found], [int(s.state) for _, _, s in found],
+        [s.since for _, _, s in found], [s.node for _, _, s in found], [s.by for _, _, s in found],
+        [s.held for _, _, s in found], [s.batch for _, _, s in found], [s.expires for _, _, s in found],
+        [s.units for _, _, s in found],
+    ]  # fmt: skip

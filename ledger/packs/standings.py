@@ -1,0 +1,148 @@
+"""What a decision needs to know, read for many packs at once: set-based, and the same number of questions for each.
+
+Reads nothing that grows with a batch: a recall of a million packs is one row, found by its product.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from typing import Any
+
+import psycopg
+
+from ledger.codes import DRUG_URN
+from ledger.drafts import id_key
+from ledger.entries import Entry, decode
+from ledger.gs1 import Key
+from ledger.index import Role
+from ledger.packs.decision import Known, Order, Product, Recalled, twisted_forms
+from ledger.packs.effects import product_of
+from ledger.packs.positions import Row, read_rows
+from ledger.packs.states import VARIANTS, Variant
+from ledger.registers.drugs import Market, Nature
+
+_MARKET = "SELECT rules, soft, replay_s, gln FROM drug_market WHERE market = 'drugs'"
+_NODES = "SELECT node, open FROM node WHERE node = ANY(%b)"
+_PRODUCTS = "SELECT product, gtin, name, units_per_pack FROM product WHERE product = ANY(%b) OR gtin = ANY(%b)"
+_RECALLS = "SELECT recall, product, batches, nature FROM recall WHERE product = ANY(%b) ORDER BY recall"
+_SIBLINGS = """
+SELECT product, batch FROM unnest(%b::text[], %b::text[]) AS q(product, batch)
+WHERE EXISTS (SELECT FROM pack AS p WHERE p.product = q.product AND p.batch = q.batch)
+"""
+_PARENTS = f"SELECT DISTINCT item FROM item_entry WHERE item = ANY(%b) AND role = {int(Role.PARENT)}"  # noqa: S608
+_REFUSED = f"""
+SELECT item, node, count(*) FROM item_entry WHERE item = ANY(%b) AND role = {int(Role.REFUSED)} GROUP BY item, node
+"""  # noqa: S608 - a number
+_IDS = "SELECT id, node, seq FROM event_id WHERE id = ANY(%b) AND declaration = 0"
+_ENTRIES = """
+SELECT id, data, sealed FROM unnest(%b::bytea[], %b::int[], %b::bigint[]) AS p(id, node, seq) JOIN entry
+    USING (node, seq)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Standings:
+    """What is known of the packs that are asked for."""
+
+    variant: Variant
+    rows: dict[Key, Row]
+    nodes: dict[int, bool]
+    parents: frozenset[str]
+    """Codes of containers: what is asked for them is asked for their content."""
+    products: dict[str, Product]
+    recalls: dict[str, list[Recalled]]
+    siblings: frozenset[tuple[str, str]] = frozenset()
+    twins: dict[Key, Key] = field(default_factory=dict)
+
+    def known(self, order: Order, today: date) -> Known:
+        """What there is to know for one order beside the pack's own row."""
+        product = product_of(order.code)
+        return Known(
+            today, self.products.get(product), self.recalls.get(product, ()),
+            (product, order.batch) in self.siblings, self.twins.get(order.code),
+        )  # fmt: skip
+
+
+def variant_of(row: tuple[Any, ...] | None) -> Variant:
+    """The market's rules as the register has them; China's where it has none."""
+    if row is None:
+        return VARIANTS[Market.CHINA]
+    rules, soft, replay_s, gln = row
+    found = replace(VARIANTS[Market.of(rules)], gln=gln)
+    found = found if soft is None else replace(found, soft=soft)
+    return found if replay_s is None else replace(found, replay=timedelta(seconds=replay_s))
+
+
+def read_standings(connection: psycopg.Connection, orders: Sequence[Order]) -> Standings:
+    """What is known of these orders' packs, nodes and products, in one snapshot and two round trips at most."""
+    codes = sorted({order.code for order in orders})
+    asked = sorted({product_of(code) for code in codes})
+    with connection.pipeline():
+        market = connection.execute(_MARKET)
+        nodes = connection.execute(_NODES, [sorted({order.node for order in orders})], binary=True)
+        parents = connection.execute(_PARENTS, [codes], binary=True)
+        products = connection.execute(_PRODUCTS, [asked, asked], binary=True)
+        rows = read_rows(connection, codes)
+    named: dict[str, set[str]] = {product: {product} for product in asked}
+    described: dict[str, Product] = {}
+    for product, gtin, name, units in products:
+        for one in (product, gtin):
+            if one in named:
+                named[one] |= {product, gtin} - {None}
+                described[one] = Product(name, units)
+    recalls = _recalls(connection, named)
+    found = Standings(
+        variant_of(market.fetchone()), rows, dict(nodes.fetchall()), frozenset(row[0] for row in parents), described,
+        recalls,
+    )  # fmt: skip
+    strange = [order for order in orders if order.code not in rows and order.code not in found.parents]
+    return _with_neighbours(connection, found, strange) if strange else found
+
+
+def _recalls(connection: psycopg.Connection, named: dict[str, set[str]]) -> dict[str, list[Recalled]]:
+    """By product, under whichever of its names it was recalled."""
+    every = sorted(set().union(*named.values()))
+    by_name: dict[str, list[Recalled]] = {}
+    for recall, product, batches, nature in connection.execute(_RECALLS, [every], binary=True):
+        one = Recalled(recall, frozenset(batches) if batches else None, nature == Nature.EXERCISE)
+        by_name.setdefault(product, []).append(one)
+    if not by_name:
+        return {}
+    return {
+        product: [one for name in sorted(names) for one in by_name.get(name, ())] for product, names in named.items()
+    }
+
+
+def _with_neighbours(connection: psycopg.Connection, found: Standings, strange: Sequence[Order]) -> Standings:
+    """For packs of which nothing is recorded: whether others of the batch are, and which one a wrong keyboard hit."""
+    batches = {(product_of(order.code), order.batch) for order in strange if order.batch is not None}
+    forms = {twin: order.code for order in strange for twin in _twins(order.code)}
+    siblings = connection.execute(
+        _SIBLINGS, [[product for product, _ in batches], [batch for _, batch in batches]], binary=True
+    )
+    rows = read_rows(connection, forms) if forms else {}
+    twins = {forms[code]: code for code in rows}
+    return replace(found, siblings=frozenset((row[0], row[1]) for row in siblings), twins=twins)
+
+
+def _twins(code: Key) -> Iterable[Key]:
+    if code.startswith(DRUG_URN):
+        return ()
+    head, _, serial = code.partition("/21/")
+    return [Key(f"{head}/21/{form}") for form in twisted_forms(serial)]
+
+
+def refused_before(connection: psycopg.Connection, codes: Iterable[str]) -> dict[tuple[str, int], int]:
+    """How often commands for these packs were refused, by pack and node."""
+    found = connection.execute(_REFUSED, [sorted(set(codes))], binary=True)
+    return {(item, node): count for item, node, count in found}
+
+
+def recorded_under(connection: psycopg.Connection, names: Iterable[str]) -> dict[str, tuple[Entry, bytes | None]]:
+    """The entries recorded under these names, each with its sealed part."""
+    by_id = {id_key(name): name for name in names}
+    places = connection.execute(_IDS, [[*by_id]], binary=True).fetchall()
+    if not places:
+        return {}
+    found = connection.execute(_ENTRIES, [[row[n] for row in places] for n in range(3)], binary=True)
+    return {by_id[id_]: (decode(data), sealed) for id_, data, sealed in found}

@@ -1,0 +1,154 @@
+"""Packs over HTTP: who may sell what, and what becomes of the second who tries; each cause of a false alert, replayed."""
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from api.ledger import now
+from ledger.access import Role
+from ledger.registers import DRUG_MARKET, NODE, PRODUCT, RECALL
+from tests.test_access import server
+from tests.test_http import Server
+from tests.test_registry import filed
+
+__all__ = ["server"]
+
+PLANT, HOUSE, CORNER, HIGH_STREET = "330212021", "330212022", "330212023", "330212024"
+GTIN, DRUG = "06901234500301", "8123456"
+BATCH, EXPIRES = "B2026", "2028-06-30"
+
+
+class City:
+    """A plant, a wholesaler and two pharmacies, each with a credential; a drug under its GTIN and its 7 digits."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        ledger = server.ledger
+        filed(ledger, NODE, [
+            {"node": node, "name": "药", "trace_scheme": "A", "kind": kind}
+            for node, kind in ((PLANT, "drug_plant"), (HOUSE, "drug_wholesaler"), (CORNER, "pharmacy"), (HIGH_STREET, "pharmacy"))
+        ])  # fmt: skip
+        filed(ledger, PRODUCT, [
+            {"product": DRUG, "name": "阿莫西林胶囊", "kind": "drug", "gtin": GTIN, "units_per_pack": "24"},
+        ])  # fmt: skip
+        roles = {PLANT: Role.MANUFACTURER, HOUSE: Role.WHOLESALER, CORNER: Role.PHARMACY, HIGH_STREET: Role.PHARMACY}
+        self.at = {node: server.client(role, node) for node, role in roles.items()}
+        self.second_till = server.client(Role.PHARMACY, CORNER)
+        self.regulator = server.client(Role.REGULATOR)
+        self.admin = server.client()
+
+    def give(
+        self, node: str, command: str, code: str, *, till: httpx.Client | None = None, **fields: Any
+    ) -> httpx.Response:
+        body = {"scan": str(uuid.uuid4()), "node": node, "at": now().isoformat(), **fields}
+        return (till or self.at[node]).post(f"/packs/{quote(code, safe='')}/{command}", json=body)
+
+    def made(self, *serials: str, batch: str = BATCH, expires: str = EXPIRES) -> list[str]:
+        """Packs that the plant has made, as they are printed."""
+        codes = [pack(serial, batch, expires) for serial in serials]
+        for code in codes:
+            answer = self.give(PLANT, "commission", code)
+            assert answer.status_code == 201, answer.text
+        return codes
+
+
+def pack(serial: str, batch: str | None = BATCH, expires: str | None = EXPIRES) -> str:
+    """What is printed under the code of a pack."""
+    dated = f"(17){expires[2:4]}{expires[5:7]}{expires[8:10]}" if expires else ""
+    return f"(01){GTIN}(21){serial}{dated}" + (f"(10){batch}" if batch else "")
+
+
+@pytest.fixture
+def city(server: Server) -> City:
+    return City(server)
+
+
+@pytest.fixture
+def eu(city: City) -> City:
+    filed(city.server.ledger, DRUG_MARKET, [{"market": "drugs", "rules": "eu"}])
+    return city
+
+
+def codes(answer: httpx.Response) -> list[str]:
+    return [one["code"] for one in answer.json()["reasons"]]
+
+
+def test_a_pack_from_the_plant_to_the_buyer(city: City) -> None:
+    (code,) = city.made("S1")
+    for node, command in ((PLANT, "ship"), (HOUSE, "receive"), (HOUSE, "ship"), (CORNER, "receive")):
+        assert city.give(node, command, code).status_code == 201
+    asked = city.at[CORNER].get(f"/packs/{quote(code, safe='')}").json()
+    assert asked["maySell"] and asked["place"] == "here" and asked["state"] == "active" and asked["batch"] == BATCH
+    sold = city.give(CORNER, "supply", code)
+    assert sold.status_code == 201 and sold.json()["state"] == "supplied" and sold.json()["receipt"]
+    assert sold.json()["product"] == {"name": "阿莫西林胶囊", "units": 24}
+    asked = city.at[HIGH_STREET].get(f"/packs/{quote(code, safe='')}").json()
+    assert not asked["maySell"] and asked["place"] == "elsewhere" and asked["state"] == "supplied"
+
+
+def test_of_a_hundred_rivals_one_is_taken(city: City) -> None:
+    """And each of the others learns on which side the sale was."""
+    (code,) = city.made("S1")
+    with ThreadPoolExecutor(40) as pool:
+        asked = [
+            (CORNER, city.second_till if n % 4 == 0 else None) if n % 2 else (HIGH_STREET, None) for n in range(100)
+        ]
+        answers = [*pool.map(lambda one: (one[0], city.give(one[0], "supply", code, till=one[1])), asked)]
+    taken = [node for node, answer in answers if answer.status_code == 201]
+    assert len(taken) == 1
+    for node, answer in answers:
+        assert answer.status_code in (201, 200, 409), answer.text
+        if answer.status_code == 409:
+            side = "here" if node == taken[0] else "elsewhere"
+            assert answer.json()["place"] == side and codes(answer) == [f"already_{side}"]
+
+
+def test_a_bill_is_answered_code_by_code_and_is_one_bill(city: City) -> None:
+    made = city.made("S1", "S2", "S3")
+    city.give(HIGH_STREET, "supply", made[2])
+    bill = {"party": f"{CORNER}0000", "bill": "XS-1", "type": "321", "at": now().isoformat(), "codes": made}
+    answer = city.at[CORNER].post("/bills", json=bill)
+    assert answer.status_code == 201 and (answer.json()["taken"], answer.json()["refused"]) == (2, 1)
+    again = city.at[CORNER].post("/bills", json=bill)
+    assert again.status_code == 200 and again.json()["taken"] == 2
+    assert {one["code"]: one["taken"] for one in again.json()["packs"]} == {
+        one["code"]: one["taken"] for one in answer.json()["packs"]
+    }
+    other = city.at[CORNER].post("/bills", json={**bill, "codes": made[:1]})
+    assert other.status_code == 409
+    status = city.at[CORNER].get(f"/bills/{CORNER}0000/XS-1").json()
+    assert (status["status"], status["taken"], status["refused"]) == (3, 2, 1)
+
+
+def test_a_recalled_batch_is_refused_at_once_everywhere(city: City) -> None:
+    code, other = city.made("S1")[0], city.made("S2", batch="B9")[0]
+    filed(city.server.ledger, RECALL, [{
+        "recall": "ZH-1", "product": DRUG, "batches": [BATCH], "grade": "1", "origin": "ordered", "nature": "real",
+        "range": "city", "regime": "cn_drug", "decided_at": now().isoformat(),
+    }])  # fmt: skip
+    refused = city.give(CORNER, "supply", code)
+    assert refused.status_code == 409 and codes(refused) == ["recalled"] and refused.json()["recalls"] == ["ZH-1"]
+    assert not refused.json()["alert"]
+    assert city.give(CORNER, "supply", other).status_code == 201
+    seen = city.regulator.get("/recalls/ZH-1").json()
+    assert seen["packs"] == {"recorded": 1, "safe": 0, "gone": 0, "outstanding": 1}
+    assert {one["clock"] for one in seen["clocks"]} == {"notify", "plan", "progress"}
+
+
+def test_a_case_is_sold_as_what_is_in_it(city: City) -> None:
+    made = city.made("S1", "S2")
+    uris = [f"https://id.gs1.org/01/{GTIN}/21/{serial}" for serial in ("S1", "S2")]
+    event = {
+        "@context": ["https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"], "type": "AggregationEvent",
+        "action": "ADD", "eventTime": now().isoformat(), "eventTimeZoneOffset": "+00:00", "bizStep": "packing",
+        "parentID": "https://id.gs1.org/00/069012345000000011", "childEPCs": uris,
+    }  # fmt: skip
+    assert city.at[PLANT].post("/events", json=event).status_code == 201
+    answer = city.give(CORNER, "receive", "(00)069012345000000011")
+    assert answer.status_code == 201 and len(answer.json()["packs"]) == 2
+    assert city.at[CORNER].get(f"/packs/{quote(made[0], safe='')}").json()["place"] == "here"
