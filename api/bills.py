@@ -4,7 +4,6 @@ The same bill again is answered as before; another content under its number is a
 which the official interface has fields for, are not taken: the ledger keeps none.
 """
 
-from asyncio import wrap_future
 from datetime import date
 from typing import Annotated, Any
 from uuid import UUID
@@ -62,7 +61,7 @@ async def post_bill(
     kind, ask = _ask(ledger, body, actor, ledger.today())
     if kind.roles is not None:
         actor.require_one_of(kind.roles, f"hand in bills of the type {kind.number} {kind.chinese}")
-    answer = await wrap_future(ledger.counter.ask(ask))
+    answer = await ledger.ask(ledger.counter, ask)
     status = 200 if answer.before else 201
     return Response(write_json(_document(ledger, kind, body.bill, ask.node, answer)), status, None, "application/json")
 

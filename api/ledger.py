@@ -3,21 +3,23 @@
 The command line and the HTTP application both stand on it.
 """
 
+import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
+from typing import TypeVar
+from weakref import WeakKeyDictionary
 
-import psycopg
-
+from api.mailbox import Mailbox
 from ledger.access import Actor
 from ledger.append import Request
-from ledger.credentials import admit
 from ledger.database import Database, open_database
 from ledger.errors import LedgerError, UnreadableCode
-from ledger.gather import Asked, Gathering
+from ledger.gate import Gate
+from ledger.gather import Gathering
 from ledger.keys import KeyFolder
 from ledger.lanes import Lanes
 from ledger.nodes import first_nodes
@@ -29,6 +31,9 @@ from ledger.serials import Numbers
 from ledger.settings import Settings
 from ledger.vault import Vault
 from ledger.worker import Worker
+
+Q = TypeVar("Q")
+A = TypeVar("A")
 
 
 def now() -> datetime:
@@ -46,7 +51,7 @@ class Ledger:
     keys: KeyFolder
     signer: Signer
     counter: Counter
-    gate: Gathering[str, Actor]
+    gate: Gate
     worker: Worker | None = None
 
     @cached_property
@@ -63,6 +68,18 @@ class Ledger:
     def numbers(self) -> Numbers:
         """Codes for scans that bring none."""
         return Numbers(self.database, self.lanes.record)
+
+    async def ask(self, gathering: Gathering[Q, A], question: Q) -> A:
+        """The answer of a thread of this process, awaited."""
+        loop = asyncio.get_running_loop()
+        mailbox = self._mailboxes.get(loop)
+        if mailbox is None:
+            mailbox = self._mailboxes[loop] = Mailbox(loop)
+        return await mailbox.ask(gathering, question)
+
+    @cached_property
+    def _mailboxes(self) -> "WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox]":
+        return WeakKeyDictionary()
 
     def today(self) -> date:
         """The city's day."""
@@ -81,7 +98,10 @@ class Ledger:
 
     def record(self, request: Request) -> list[Recorded]:
         """Record one request and wait for it; raises the `LedgerError` that rejects it."""
-        return self.lanes.submit(request).result()
+        recorded = self.lanes.submit(request).result()
+        if any(change.table == "credential" for change in request.changes):
+            self.gate.forget()
+        return recorded
 
     def receipt(self, recorded: Sequence[Recorded]) -> str:
         """The signed receipt for entries that are on disk; empty for none."""
@@ -119,21 +139,12 @@ def ledger_on(
 ) -> Iterator[Ledger]:
     """A ledger made of these parts, with its counter and its gate."""
     counter = Counter(database, lanes, keys.secret(), now, lambda: now().astimezone(settings.zone).date())
-    gate: Gathering[str, Actor] = Gathering("gate", database, _admit)
+    gate = Gate(database, now)
     try:
         yield Ledger(settings, database, lanes, keys, signer, counter, gate, worker)
     finally:
         gate.close()
         counter.close()
-
-
-def _admit(connection: psycopg.Connection, asked: list[Asked[str, Actor]]) -> None:
-    """A round of API keys: who holds each."""
-    for one, found in zip(asked, admit(connection, [one.question for one in asked], now()), strict=True):
-        if isinstance(found, LedgerError):
-            one.answer.set_exception(found)
-        else:
-            one.answer.set_result(found)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ Each answer says two separate things: whether the command is taken, and whether 
 answered 409 with the same document (404 where nothing is known of the pack), and is an entry of the ledger.
 """
 
-from asyncio import wrap_future
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Annotated
@@ -47,6 +46,7 @@ class PackBody(Input):
     node: str = Field(examples=["330212001"])
     at: str = Field(examples=["2026-11-25T08:00:00+08:00"], description="by the terminal's clock")
     mode: str = Field(default="scan", description="scan, manual or offline")
+    typed: bool = Field(default=False, description="the code was typed, while the server could not be reached")
     scanned: str | None = Field(default=None, max_length=1000, description="what the device sent, unchanged")
     sendsFnc1: bool | None = Field(default=None, description="calibration has shown that the scanner sends FNC1")
     batch: str | None = Field(default=None, max_length=20, description="as typed, where the code does not say it")
@@ -111,7 +111,7 @@ async def get_pack(
         "", Command.VERIFY, said.code, here, actor.name, now(), mode, batch or said.batch,
         _day(expires) or said.expires,
     )  # fmt: skip
-    answer = await wrap_future(ledger.counter.ask(Ask("", actor, (order,), only_asks=True)))
+    answer = await ledger.ask(ledger.counter, Ask("", actor, (order,), only_asks=True))
     return _response(ledger, here, Command.VERIFY, answer)
 
 
@@ -124,7 +124,7 @@ async def post_command(
     actor.require(Action.CHECK_PACKS if command is Command.VERIFY else Action.GIVE_COMMANDS)
     text = uri_in_path(request, "/packs/", code)
     ask = ask_of(body, text.removesuffix(f"/{command}"), command, actor, ledger.today())
-    answer = await wrap_future(ledger.counter.ask(ask))
+    answer = await ledger.ask(ledger.counter, ask)
     return _response(ledger, ask.node, command, answer)
 
 
@@ -145,11 +145,15 @@ def ask_of(body: PackBody, code: str, command: Command, actor: Actor, today: dat
         said = again
     if command is Command.SPLIT and body.units is None:
         read.breaches.append(Breach("units", "say how many units are sold"))
+    if command is Command.UNDO and undoes is None and body.units is None:
+        read.breaches.append(Breach("undoes", "name the state to be undone, or how many units"))
     if read.breaches or scan is None or node is None or at is None or mode is None:
         raise UnacceptableRecord(read.breaches)
     actor.require_node(node)
     batch, expires = body.batch or said.batch, expires or said.expires
-    order = Order(scan, command, said.code, node, actor.name, at, mode, batch, expires, body.units or 0, undoes)
+    order = Order(
+        scan, command, said.code, node, actor.name, at, mode, batch, expires, body.units or 0, undoes, typed=body.typed
+    )  # fmt: skip
     raw = {**body.model_dump(exclude_none=True), "code": said.code, "command": str(command)}
     return Ask(scan, actor, (order,), raw)
 
@@ -211,7 +215,7 @@ def verdict_json(one: Verdict, node: int, command: Command) -> Json:
         "place": None if standing is None else "here" if standing.node == node else "elsewhere",
         "reasons": [reason_json(word) for word in decision.reasons],
         "warnings": [reason_json(word) for word in decision.odd],
-        "softLeft": decision.soft, "undoUntil": decision.undo_until and time_text(decision.undo_until),
+        "softLeft": decision.soft, "undoUntil": one.undo_until and time_text(one.undo_until),
         "recalls": list(decision.recalls),
         "product": product and {"name": product.name, "units": product.units},
         "batch": standing.batch if standing else None,

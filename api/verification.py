@@ -4,7 +4,6 @@ Source: `drugs_and_warnings.md` 2. Serial first, then lot and expiry; no reason 
 record of the pack answers, since the city's ledger is asked in place of its maker.
 """
 
-from asyncio import wrap_future
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -43,7 +42,7 @@ async def verify(
         parse_gln(asked.requester)
     code = digital_link_key([("01", parse_gtin(gtin)), ("21", serial)])
     order = Order("", Command.VERIFY, code, actor.home_node, actor.name, now())
-    answer = await wrap_future(ledger.counter.ask(Ask("", actor, (order,), only_asks=True)))
+    answer = await ledger.ask(ledger.counter, Ask("", actor, (order,), only_asks=True))
     (verdict,) = answer.verdicts
     if verdict.product is None:
         raise NotRecorded(f"the GTIN {gtin} is not registered here")

@@ -7,7 +7,7 @@ once, a busy one with fewer and larger questions to the database. What waits is 
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -40,7 +40,7 @@ class Gathering(Generic[Q, A]):
         self, name: str, database: Database, answer: Callable[[psycopg.Connection, list[Asked[Q, A]]], None]
     ) -> None:
         self._database, self._answer = database, answer
-        self._waiting: queue.SimpleQueue[Asked[Q, A] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[list[Asked[Q, A]] | None] = queue.SimpleQueue()
         self._connection: psycopg.Connection | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -48,18 +48,23 @@ class Gathering(Generic[Q, A]):
 
     def ask(self, question: Q) -> "Future[A]":
         """The answer, or the `LedgerError` instead of it, as a future."""
+        return self.ask_all([question])[0]
+
+    def ask_all(self, questions: Sequence[Q]) -> "list[Future[A]]":
+        """The same for several that came together: they are handed over together."""
         if self._closed:
             raise Unavailable("the ledger is shutting down; send this again to the next process")
         if self._waiting.qsize() > WAITING_MAX:
             raise Busy(f"{WAITING_MAX} questions wait already; send this again in a second")
-        asked: Asked[Q, A] = Asked(question)
+        asked: list[Asked[Q, A]] = [Asked(question) for question in questions]
+        answers = [one.answer for one in asked]
         self._waiting.put(asked)
-        return asked.answer
+        return answers
 
     def again(self, asked: Asked[Q, A]) -> None:
         """Answer this one in the next round."""
         asked.tries += 1
-        self._waiting.put(asked)
+        self._waiting.put([asked])
 
     def close(self) -> None:
         """Answer what waits, then end."""
@@ -74,13 +79,13 @@ class Gathering(Generic[Q, A]):
             first = self._waiting.get()
             if first is None:
                 return
-            asked = [first]
+            asked = first
             while len(asked) < ROUND_MAX and not self._waiting.empty():
                 following = self._waiting.get()
                 if following is None:
                     self._waiting.put(None)
                     break
-                asked.append(following)
+                asked += following
             self._round(asked)
 
     def _round(self, asked: list[Asked[Q, A]]) -> None:

@@ -317,6 +317,7 @@ pack = Table(
     _time("since"),
     Column("node", Integer, nullable=False, comment="where that was brought about"),
     Column("by", Text, nullable=False, comment="the credential that did"),
+    Column("done", Text, nullable=False, comment="what was done"),
     Column("held", Boolean, nullable=False, comment="it is at that node; else under way, or gone"),
     Column("batch", Text),
     Column("expires", Date),

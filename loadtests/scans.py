@@ -1,28 +1,23 @@
 """How long a counter waits: the answers to scans, beside an endpoint that does nothing. Part of `make bench`.
 
-A real `suyuan serve` with a process for each core, and 200 terminals of 20 markets, each with a key of its own and trace
-codes that it has leased, as terminals do. Each sends a sale every two seconds. As many requests a second, spread in
-the same way, ask `/health/live` over connections of their own, in the same seconds: it passes the same server and
+A real `suyuan serve` with a process for each core, and 200 terminals of 20 markets, each with a key of its own and
+trace codes that it has leased, as terminals do. Each sends a sale every two seconds. As many requests a second, spread
+in the same way, ask `/health/live` over connections of their own, in the same seconds: it passes the same server and
 application, and does nothing. Load comes from other processes. An answer's time counts from when it was due to be
 asked for, so that a server which stalls is charged for all who would have asked meanwhile. The aim is 100 ms for 99 of
 100 scans.
 """
 
-import contextlib
 import itertools
 import multiprocessing
 import os
 import random
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -42,6 +37,7 @@ from ledger.filing import Line, file_lines
 from ledger.nodes import OPERATOR
 from ledger.registers import NODE
 from ledger.settings import Settings
+from loadtests.serving import serving
 
 MARKETS, STALLS, LOTS, PERIOD_S = 20, 10, 3, 2.0
 WARM_UP_S, PROCESSES, TIMEOUT_S, START_S = 6.0, 2, 30.0, 60.0
@@ -91,27 +87,6 @@ def _terminals(ledger: Ledger) -> list[Terminal]:
         ledger.record(request)
         found.append(Terminal(len(found), node, f"{node}{stall:04d}", key))
     return found
-
-
-@contextlib.contextmanager
-def _serving(settings: Settings) -> Iterator[int]:
-    """`suyuan serve` in a process of its own, and its port."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = int(listening.getsockname()[1])
-    environment = {"SUYUAN_DATA": str(settings.data), "PATH": os.defpath}
-    program = [str(Path(sys.executable).with_name("suyuan")), "serve", "--port", str(port), "--processes", str(os.cpu_count())]
-    with (settings.data.parent / "serve.log").open("wb") as log:
-        process = subprocess.Popen(program, stdout=log, stderr=log, env=environment)
-    try:
-        deadline = time.monotonic() + START_S
-        while _ask(HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S), "GET", "/health/ready")[0] != 200:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise Misconfigured(f"the server does not start: {(settings.data.parent / 'serve.log').read_text()}")
-            time.sleep(0.1)
-        yield port
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
 
 
 def _prepared(port: int, terminal: Terminal) -> Terminal:
@@ -244,7 +219,7 @@ def main(length_s: float) -> bool:
         settings = Settings.from_environment({"SUYUAN_DATA": str(Path(name) / "data")})
         with open_ledger(settings) as ledger:
             terminals = _terminals(ledger)
-        with _serving(settings) as port:
+        with serving(settings, os.cpu_count() or 1) as port:
             terminals = [_prepared(port, terminal) for terminal in terminals]
             answers = _loaded(port, terminals, length_s)
             good = _print(console, answers, _sales(settings))

@@ -841,29 +841,65 @@ def test_every_error_is_a_problem_document(server: Server) -> None:
         assert answer.json()["status"] == status and answer.json()["type"].startswith("epcisException:")
 
 
+@contextmanager
+def broken(own: Own, table: str, column: str) -> Iterator[None]:
+    """A database that is not as the program believes: the column has another name."""
+    with own.superuser() as superuser:
+        superuser.execute(f"ALTER TABLE {table} RENAME COLUMN {column} TO secret_name")
+        try:
+            yield
+        finally:
+            superuser.execute(f"ALTER TABLE {table} RENAME COLUMN secret_name TO {column}")
+
+
 def test_a_fault_of_our_own_is_a_problem_that_shows_nothing(server: Server, own: Own) -> None:
-    with own.superuser() as superuser:
-        superuser.execute("ALTER TABLE credential RENAME COLUMN role TO secret_name")
-    client = server.with_key("sy_aaaaaaaaaa_" + "A" * 43)
-    answer = client.get("/capture")
-    found = problem_of(answer, 500, "ImplementationException")
-    assert "secret_name" not in answer.text and "SELECT" not in answer.text and found["detail"]
-    with own.superuser() as superuser:
-        superuser.execute("ALTER TABLE credential RENAME COLUMN secret_name TO role")
+    client = server.client()
+    with broken(own, "capture_job", "success"):
+        answer = client.get("/capture")
+        found = problem_of(answer, 500, "ImplementationException")
+        assert "secret_name" not in answer.text and "SELECT" not in answer.text and found["detail"]
+    assert client.get("/capture").status_code == 200
+
+
+def test_a_fault_where_keys_are_asked_for_shows_nothing_either(server: Server, own: Own) -> None:
+    """Keys are asked for by a thread of their own, for many at once: nobody gets in, and the next round works again."""
+    client = server.client()
+    with broken(own, "credential", "role"):
+        answer = client.get("/capture")
+        found = problem_of(answer, 503, "ImplementationException")
+        assert "secret_name" not in answer.text and "SELECT" not in answer.text and found["detail"]
+        assert answer.headers["retry-after"] == "1"
+    assert client.get("/capture").status_code == 200
 
 
 def test_the_process_says_that_it_lives_while_all_its_threads_wait(server: Server, own: Own) -> None:
-    """Were the answer queued behind the database, a supervisor would kill a process that only waits."""
-    key = credential(server.ledger, Role.REGULATOR)[1]
-    with own.superuser() as blocker, ThreadPoolExecutor(60) as pool:
+    """Were the answer queued behind the database, a supervisor would kill a process that only waits.
+
+    What waits: every thread of the pool for entries, then the one that asks for keys as well, for one not seen before.
+    """
+    key, new_key = (credential(server.ledger, Role.REGULATOR)[1] for _ in range(2))
+    with own.superuser() as blocker, ThreadPoolExecutor(61) as pool:
         with blocker.transaction():
-            blocker.execute("LOCK TABLE credential IN ACCESS EXCLUSIVE MODE")
+            blocker.execute("LOCK TABLE entry IN ACCESS EXCLUSIVE MODE")
             asking = [pool.submit(server.with_key(key).get, "/entries/000000000/1") for _ in range(60)]
             deadline = time.monotonic() + 60
             while sum("AnyIO worker" in thread.name for thread in threading.enumerate()) < 40:
                 assert time.monotonic() < deadline, "the threads are never all taken"
+                time.sleep(0.01)
+            blocker.execute("LOCK TABLE credential IN ACCESS EXCLUSIVE MODE")
+            asking.append(pool.submit(server.with_key(new_key).get, "/entries/000000000/1"))
+            while not waits_for(own, "credential"):
+                assert time.monotonic() < deadline, "the gate never waits"
+                time.sleep(0.01)
             assert server.with_key(None).get("/health/live", timeout=15).json() == {"status": "live"}
         assert {answer.result().status_code for answer in asking} <= {200, 503}
+
+
+def waits_for(own: Own, table: str) -> bool:
+    """Whether somebody waits for a lock of the table."""
+    with own.superuser() as connection:
+        question = "SELECT count(*) FROM pg_locks WHERE relation = %s::regclass AND NOT granted"
+        return connection.execute(question, [table]).fetchone() != (0,)
 
 
 def test_health_tells_what_the_process_can_do(server: Server) -> None:

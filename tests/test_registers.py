@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from ledger.access import ALLOWED, Role
 from ledger.errors import NotRecorded, UnreadableCode
 from ledger.registers import (
+    DRUG_MARKET,
     GOODS,
     LICENCE,
     NODE,
     PARTY,
     PRODUCT,
+    RECALL,
     REGION,
     REGISTERS,
     YIELD,
@@ -24,6 +26,7 @@ from ledger.registers import (
     register_of,
 )
 from ledger.registers import fields as f
+from ledger.registers.drugs import Grade, Market, Nature, Origin, Range, RecallStatus, Regime
 from ledger.registers.form import MANY_MAX, MASK, Find, Word
 from ledger.registers.goods import GoodsKind, ProductKind, Unit
 from ledger.registers.parties import KEPT, LicenceKind, PartyKind, Status
@@ -104,7 +107,10 @@ def test_there_is_no_other_register(name: str) -> None:
         register_of(name)
 
 
-LISTS = [PartyKind, LicenceKind, Status, NodeKind, GoodsKind, ProductKind, Unit]
+LISTS = [
+    PartyKind, LicenceKind, Status, NodeKind, GoodsKind, ProductKind, Unit,
+    Grade, Origin, Nature, Range, Regime, RecallStatus, Market,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("words", LISTS, ids=lambda words: words.__name__)
@@ -113,7 +119,8 @@ def test_a_word_is_read_in_both_languages(words: type[Word]) -> None:
     for word in words:
         assert parse(word.chinese, TODAY) == parse(str(word), TODAY) == str(word)
     assert len({word.chinese for word in words}) == len(words), "one Chinese word would mean two things"
-    for bad in ("", "x", str(next(iter(words))).swapcase(), "Ｆarm"):
+    first = str(next(iter(words)))
+    for bad in ("", "x", f"{first.swapcase()}x", "Ｆarm", *({first.swapcase()} - {first})):  # a grade is a digit
         with pytest.raises(UnreadableCode, match="it is one of"):
             parse(bad, TODAY)
 
@@ -161,6 +168,17 @@ GOOD = [
     (PRODUCT, "product", "8123456", "8123456"),
     (PRODUCT, "product", "6901234500301", "06901234500301"),
     (PRODUCT, "units_per_pack", "1000000", 1000000),
+    (RECALL, "recall", "ZH-2026-0001", "ZH-2026-0001"),
+    (RECALL, "product", "6901234500301", "06901234500301"),
+    (RECALL, "batches", "20260101 B2；C3", ["20260101", "B2", "C3"]),
+    (RECALL, "batches", "", None),  # the whole product
+    (RECALL, "grade", "一级", "1"),
+    (RECALL, "nature", "模拟演练", "exercise"),
+    (RECALL, "decided_at", "2026-11-25T08:00:00+08:00", "2026-11-25T00:00:00Z"),
+    (RECALL, "decided_at", "2026-11-25T00:00:00.9Z", "2026-11-25T00:00:00Z"),
+    (DRUG_MARKET, "rules", "欧盟", "eu"),
+    (DRUG_MARKET, "soft", "0", 0),
+    (DRUG_MARKET, "replay_s", "600", 600),
 ]  # fmt: skip
 
 
@@ -240,6 +258,23 @@ BAD = [
     (PRODUCT, "product", "6901234500302"),  # check digit
     (PRODUCT, "national_code", "86900000000005"),
     (PRODUCT, "gtin", "8123456"),
+    (RECALL, "recall", "zh-2026"),
+    (RECALL, "recall", "ZH"),
+    (RECALL, "recall", "-ZH1"),
+    (RECALL, "product", "812345"),
+    (RECALL, "batches", "批一"),
+    (RECALL, "batches", "B" * 21),
+    (RECALL, "grade", "4"),
+    (RECALL, "range", "world"),
+    (RECALL, "decided_at", "2026-11-25T08:00:00"),  # whose clock?
+    (RECALL, "decided_at", "2026-11-25"),
+    (RECALL, "decided_at", "1999-12-31T23:59:59Z"),
+    (RECALL, "party", "330212001"),
+    (DRUG_MARKET, "market", "food"),
+    (DRUG_MARKET, "rules", "us"),
+    (DRUG_MARKET, "soft", "10"),
+    (DRUG_MARKET, "soft", "-1"),
+    (DRUG_MARKET, "replay_s", "601"),
 ]  # fmt: skip
 
 
@@ -348,6 +383,9 @@ APART = [
     (PRODUCT, {"kind": "food", "product": "06901234500301", "national_code": None, "approval": None}, "dosage_form"),
     (PRODUCT, {"kind": "food", "national_code": None, "approval": None, "dosage_form": None}, "product"),
     (PRODUCT, {"storage_max_c": "-1"}, "storage_max_c"),
+    (RECALL, {"notified_at": "2026-11-25T07:59:59+08:00"}, "notified_at"),
+    (RECALL, {"planned_at": "2026-11-25T09:00:00+10:00"}, "planned_at"),  # the same clock says later, and it is earlier
+    (RECALL, {"progress_at": "2026-11-24T23:59:59Z"}, "progress_at"),
 ]  # fmt: skip
 
 
@@ -365,6 +403,9 @@ TOGETHER = [
     (GOODS, {"storage_min_c": "8"}),
     (GOODS, {"storage_min_c": "9", "storage_max_c": "10"}),  # as numbers, not as texts
     (YIELD, {"least": "90"}),
+    (RECALL, {"batches": None}),  # a withdrawal
+    (RECALL, {"notified_at": "2026-11-25T00:00:00Z", "planned_at": None, "progress_at": None}),
+    (DRUG_MARKET, {"soft": None, "replay_s": None}),
 ]
 
 
@@ -483,6 +524,7 @@ STEPS = {
     "party": TRADING | ENDING | LEAVING | {("return", "left", "active"), ("reinstate", "revoked", "active")},
     "licence": TRADING | ENDING,
     "node": {("close", True, False), ("reopen", False, True)},
+    "recall": {("end", "active", "ended")},
 }
 
 
@@ -511,6 +553,17 @@ def test_whoever_may_not_revoke_may_not_undo_it() -> None:
     for step in PARTY.steps:
         if "revoked" in step.before and step.after == "active":
             assert step.by is not None and Role.MARKET not in step.by
+
+
+def test_only_supervisors_recall_and_only_the_operator_says_whose_rules_hold() -> None:
+    assert ALLOWED[RECALL.keep] == {Role.REGULATOR, Role.ADMIN} and ALLOWED[DRUG_MARKET.keep] == {Role.ADMIN}
+
+
+def test_what_a_recall_is_of_is_never_changed() -> None:
+    """Its packs were refused, or sold, by it: another product, batch or nature is another recall."""
+    assert {field.name for field in RECALL.fields if field.stays} == {
+        "recall", "product", "batches", "nature", "decided_at",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["", "Suspend", "suspended", "erase"])

@@ -17,7 +17,20 @@ from ledger.entries import Kind, decode
 from ledger.errors import Conflict, LedgerError, NotAllowed, NotRecorded, UnacceptableRecord, UnreadableCode
 from ledger.filing import Line, file_lines
 from ledger.nodes import OPERATOR, add_node
-from ledger.registers import GOODS, LICENCE, NODE, PARTY, PRODUCT, REGION, REGISTERS, YIELD, Register, Values
+from ledger.registers import (
+    DRUG_MARKET,
+    GOODS,
+    LICENCE,
+    NODE,
+    PARTY,
+    PRODUCT,
+    RECALL,
+    REGION,
+    REGISTERS,
+    YIELD,
+    Register,
+    Values,
+)
 from ledger.registers.form import Find
 from ledger.registrar import Registrar
 from ledger.registry import (
@@ -378,6 +391,14 @@ def test_the_last_version_is_what_stands(market: Ledger) -> None:
     filed(market, YIELD, [{"source": "pig", "goods": "21113011", "least": "70.10", "most": "100"}])
     filed(market, PRODUCT, [{"product": "8123456", "name": "x", "kind": "drug", "units_per_pack": "24"}])
     filed(market, REGION, [{"region": "330203", "name": "x", "since": "2016-01-01"}])
+    recall = {"product": "8123456", "grade": "1", "origin": "ordered", "nature": "real", "range": "city",
+              "regime": "cn_drug", "decided_at": "2026-11-25T08:00:00+08:00"}  # fmt: skip
+    filed(market, RECALL, [
+        {**recall, "recall": "ZH-2026-0001", "batches": "B1 B2", "notified_at": "2026-11-25T09:00:00.5+08:00"},
+        {**recall, "recall": "ZH-2026-0002", "party": f"{A}0001"},
+    ])  # fmt: skip
+    stepped(market, "end", kept(market, RECALL, "ZH-2026-0002"))
+    filed(market, DRUG_MARKET, [{"market": "drugs", "rules": "eu", "soft": "0"}])
     with market.database.read() as connection:
         for register in REGISTERS:
             found = listing(connection, market.vault, register, Wanted(), None, 10)

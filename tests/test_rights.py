@@ -27,7 +27,7 @@ from ledger.registers import NODE
 from ledger.registrar import Registrar
 from ledger.registry import record, versions
 from ledger.rights import ERASER, _alembic, is_current, migrate, require_current
-from ledger.tables import APPEND_ONLY, POSITIONS, REGISTRY, SEARCH, VERSIONS, capture_job, metadata
+from ledger.tables import APPEND_ONLY, POSITIONS, REGISTRY, SEARCH, VERSIONS, capture_job, metadata, pack, pack_job
 from ledger.vault import Vault
 from tests.conftest import Own
 from tests.test_vault import key_folder
@@ -93,7 +93,9 @@ def entries(connection: psycopg.Connection) -> list[tuple]:
 
 def test_every_table_is_of_one_kind() -> None:
     """A new table must be given its rights here, or the migration leaves it closed."""
-    assert sorted(NAMES) == sorted(table.name for table in (*APPEND_ONLY, *CHANGING, VERSIONS, capture_job))
+    kinds = (*APPEND_ONLY, *CHANGING, VERSIONS, capture_job, pack_job)
+    assert sorted(NAMES) == sorted(table.name for table in kinds)
+    assert pack in POSITIONS and pack_job not in (*APPEND_ONLY, *POSITIONS, *REGISTRY), "a job is no part of the ledger"
 
 
 def require_refused(connection: psycopg.Connection, statement: str) -> None:
@@ -111,7 +113,7 @@ def test_the_application_may_not_change_a_ledger_table(how: str, application: ps
 
 @pytest.mark.parametrize("how", ["DELETE", "TRUNCATE"])
 def test_the_application_may_not_remove_a_present_state(how: str, application: psycopg.Connection) -> None:
-    for table in CHANGING:
+    for table in (*CHANGING, pack_job):
         require_refused(application, change(how, table.name))
 
 
@@ -122,7 +124,7 @@ def test_the_applications_rights_are_these_and_no_more(own: Own) -> None:
             " FROM information_schema.role_table_grants WHERE table_name = ANY(%s) AND grantee <> %s GROUP BY 1, 2",
             [NAMES, OWNER],
         ).fetchall()
-    changing = {table.name for table in CHANGING}
+    changing = {table.name for table in (*CHANGING, pack_job)}
     assert sorted(found) == sorted(
         (name, APPLICATION, ["INSERT", "SELECT", "UPDATE"] if name in changing else ["INSERT", "SELECT"])
         for name in NAMES

@@ -15,7 +15,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("ledger", "api", "reports", "scanners", "loadtests")
 FILE_LINES_MAX, FUNCTION_LINES_MAX = 500, 60
 BANNED = {"utils", "helpers", "common", "core", "base", "managers", "services", "handlers", "misc"}
-WRITERS = {"ledger/append.py", "ledger/log.py", "ledger/erase.py", "ledger/reseal.py"}
+WRITERS = {
+    "ledger/append.py": "the write path",
+    "ledger/packs/positions.py": "moves packs within append's transaction: append alone makes its Positions",
+    "ledger/log.py": "the integrator its own tables",
+    "ledger/erase.py": "sealed columns, as the eraser",
+    "ledger/reseal.py": "private values under another key, as the eraser",
+}
 NO_WRITES = {
     "ledger/rows.py": "the form of the COPY that append makes",
     "api/demo.py": "changes a byte as the superuser, past every right, to show that audit finds it",
@@ -79,8 +85,33 @@ def test_no_module_is_named_for_nothing() -> None:
 def test_only_the_write_path_writes_ledger_tables() -> None:
     found = {name(path) for path in files() for text in texts(path) if WRITE.search(text)}
     built = {name(path) for path in files() if BUILT.search(path.read_text())}
-    assert (found | built) - set(NO_WRITES) <= WRITERS
-    assert {"ledger/log.py", "ledger/erase.py"} <= found, "the search would find them"
+    assert (found | built) - set(NO_WRITES) <= set(WRITERS)
+    assert {"ledger/log.py", "ledger/erase.py", "ledger/packs/positions.py"} <= found, "the search would find them"
+
+
+def reached(path: Path, module: str) -> set[str]:
+    """The names of `module` that a file imports or reaches through it; "*" for the module itself."""
+    package, _, last = module.rpartition(".")
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == module:
+            names |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == package:
+            names |= {"*" for one in node.names if one.name in (last, "*")}
+        elif isinstance(node, ast.Import):
+            names |= {"*" for one in node.names if one.name == module}
+        elif isinstance(node, ast.Constant) and node.value == module:  # import_module
+            names.add("*")
+    return names
+
+
+def test_only_append_moves_packs() -> None:
+    """Who else made a `Positions` would write packs that no entry speaks of."""
+    found = {name(path): names for path in files() if (names := reached(path, "ledger.packs.positions"))}
+    assert {path for path, names in found.items() if names & {"Positions", "*"}} == {"ledger/append.py"}
+    assert len(found) > 1, "the search would find them"
+    reading = {"Row", "read_rows", "row_of"}
+    assert {word for path, names in found.items() for word in names if path != "ledger/append.py"} <= reading
 
 
 @pytest.mark.parametrize(

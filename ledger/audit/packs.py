@@ -21,7 +21,7 @@ from ledger.packs.positions import Row, row_of
 
 BUCKETS = 4_096
 _MODULUS = 1 << 512
-_ROWS = "SELECT code, version, state, since, node, by, held, batch, expires, units, product FROM pack"
+_ROWS = "SELECT code, version, state, since, node, by, done, held, batch, expires, units, product FROM pack"
 
 
 class PackCheck:

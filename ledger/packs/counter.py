@@ -30,10 +30,10 @@ from ledger.identifiers import uri_of
 from ledger.lanes import Lanes
 from ledger.notes import Recorded
 from ledger.packs.contents import packs_in
-from ledger.packs.decision import Decision, Order, Product, Reason, decide
+from ledger.packs.decision import Decision, Order, Product, Reason, decide, undo_until
 from ledger.packs.effects import EXPIRY, LOT, UNITS, Standing, after, is_pack, outcomes_of, product_of, standing_json
 from ledger.packs.standings import Standings, read_standings, recorded_under, refused_before
-from ledger.packs.states import TRACE_OF, Command, State, Variant
+from ledger.packs.states import TRACE_OF, Command, Variant
 from ledger.reads import ReadEntry
 
 Json = dict[str, Any]
@@ -79,6 +79,7 @@ class Verdict:
     decision: Decision
     standing: Standing | None
     product: Product | None
+    undo_until: datetime | None = None
     entry: str | None = None
 
 
@@ -92,22 +93,14 @@ class Answer:
     before: bool = False
 
 
-class Counter:
-    """A process's counter for packs."""
+class Counter(Gathering[Ask, Answer]):
+    """A process's counter for packs: what an ask records is on disk when it is answered."""
 
     def __init__(
         self, database: Database, lanes: Lanes, secret: bytes, clock: Callable[[], datetime], today: Callable[[], date]
     ) -> None:
         self._lanes, self._secret, self._clock, self._today = lanes, secret, clock, today
-        self._asked: Gathering[Ask, Answer] = Gathering("packs", database, self._decide_all)
-
-    def ask(self, ask: Ask) -> "Future[Answer]":
-        """The answer once what it records is on disk; or the `LedgerError` that rejects the ask."""
-        return self._asked.ask(ask)
-
-    def close(self) -> None:
-        """Answer what waits, then end."""
-        self._asked.close()
+        super().__init__("packs", database, self._decide_all)
 
     def _decide_all(self, connection: psycopg.Connection, asked: list[Asked[Ask, Answer]]) -> None:
         orders = [order for one in asked for order in one.question.orders]
@@ -159,14 +152,14 @@ class Counter:
     def _refused(
         connection: psycopg.Connection, asks: Sequence[Ask], known: Standings
     ) -> dict[tuple[str, int], int]:  # fmt: skip
-        """How often each of these was refused before: asked only where it can matter."""
-        codes = {
-            order.code
+        """How often what was done with a pack was refused to be done again, since: asked only where it can matter."""
+        done = {
+            (order.code, order.node): known.rows[order.code][1]
             for ask in asks if not ask.only_asks
             for order in ask.orders
-            if (row := known.rows.get(order.code)) is not None and row[1].state is not State.ACTIVE
+            if order.code in known.rows and known.rows[order.code][1].done == order.command
         }  # fmt: skip
-        return refused_before(connection, codes) if codes else {}
+        return refused_before(connection, done) if done else {}
 
     def _recorded(
         self, ask: Ask, recorded: dict[str, tuple[Entry, bytes | None]], known: Standings
@@ -204,7 +197,8 @@ class Counter:
     def _verdict(
         code: Key, decision: Decision, standing: Standing | None, known: Standings, entry: str | None = None
     ) -> Verdict:
-        return Verdict(code, decision, standing, known.products.get(product_of(code)), entry)
+        until = undo_until(known.variant, standing) if standing is not None else None
+        return Verdict(code, decision, standing, known.products.get(product_of(code)), until, entry)
 
     def _decide(
         self, one: Asked[Ask, Answer], ask: Ask, known: Standings, refused: dict[tuple[str, int], int]
@@ -246,7 +240,7 @@ class Counter:
         """What was recorded becomes the answer; where somebody was faster it is decided again."""
         error = submitted.exception()
         if isinstance(error, Conflict) and one.tries < TRIES_MAX:
-            self._asked.again(one)
+            self.again(one)
             return
         if error is not None:
             one.answer.set_exception(Busy("many others want the same packs") if isinstance(error, Conflict) else error)

@@ -6,12 +6,12 @@ each has a reason of its own here, which raises none.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 
 from ledger.gs1 import Key, is_digits
-from ledger.packs.effects import Standing
-from ledger.packs.states import Command, Rule, State, Variant
+from ledger.packs.effects import Standing, done_by
+from ledger.packs.states import FOR_GOOD, UNDOABLE, Command, Rule, State, Variant
 from ledger.registers.form import Word
 
 
@@ -38,7 +38,7 @@ class Reason(Word):
     ALREADY_ELSEWHERE = "already_elsewhere", "已在其他机构做过此操作"
     COMMISSIONED = "commissioned", "该码的数据已上报"
     NOT_IN_STATE = "not_in_state", "当前状态不能做此操作"
-    GONE = "gone", "已在其他机构销毁、失窃、出口、抽检或注销"
+    GONE = "gone", "已在其他机构售出、销毁、失窃、出口、抽检或注销"
     FOR_GOOD = "for_good", "该状态不可撤销"
     OTHER_STATE = "undo_other_state", "撤销的操作与当前状态不符"
     NOTHING_TO_UNDO = "nothing_to_undo", "没有可撤销的操作"
@@ -52,6 +52,7 @@ class Reason(Word):
     NOT_RECEIVED = "not_received", "没有该药品的入库记录"
     HELD_ELSEWHERE = "held_elsewhere", "登记在其他机构"
     EXERCISE = "exercise", "召回演练"
+    BATCH_UNKNOWN = "batch_unknown", "该产品有批次被召回,此盒批号未知,请核对包装"
 
 
 ENGLISH: dict[Reason, str] = {
@@ -67,7 +68,7 @@ ENGLISH: dict[Reason, str] = {
     Reason.ALREADY_ELSEWHERE: "this was done elsewhere before",
     Reason.COMMISSIONED: "its data are recorded already",
     Reason.NOT_IN_STATE: "this cannot be done in the state that the pack is in",
-    Reason.GONE: "it was destroyed, stolen, exported, sampled or checked out elsewhere",
+    Reason.GONE: "it was sold, destroyed, stolen, exported, sampled or checked out elsewhere",
     Reason.FOR_GOOD: "this state is for good",
     Reason.OTHER_STATE: "the pack is in another state than the one to be undone",
     Reason.NOTHING_TO_UNDO: "there is nothing to undo",
@@ -81,9 +82,12 @@ ENGLISH: dict[Reason, str] = {
     Reason.NOT_RECEIVED: "it was never received here",
     Reason.HELD_ELSEWHERE: "it is recorded at another place",
     Reason.EXERCISE: "a recall exercise concerns it",
+    Reason.BATCH_UNKNOWN: "batches of this product are recalled, and the batch of this pack is not known: look at it",
 }
-ALERTS = frozenset({Reason.UNKNOWN_PACK, Reason.BATCH, Reason.EXPIRY, Reason.ALREADY_ELSEWHERE, Reason.GONE})
-"""What alerts at once, where a device read the code (EMVS A3, A68, A52, A7, A24)."""
+_OF_CODE = frozenset({Reason.UNKNOWN_PACK, Reason.BATCH, Reason.EXPIRY})
+"""What alerts where a device read the code, and not where a person typed it (EMVS A3, A68, A52)."""
+_OF_PLACE = frozenset({Reason.ALREADY_ELSEWHERE, Reason.GONE})
+"""What alerts at once (EMVS A7, A24): a pack is in two hands."""
 _SOLD_ALL_THE_SAME = frozenset({Reason.EXPIRED, Reason.RECALLED, Reason.WITHDRAWN})
 """What is a warning and an alert where the pack has left already, while the ledger was out of reach."""
 
@@ -122,7 +126,7 @@ class Order:
     """What is asked for a pack, at a node, by a credential. `scan` is the terminal's own id of it.
 
     `batch` and `expires` are what the code or the person said beside the serial. `undoes`: the state to be undone.
-    `single`: it comes by itself from a counter, where a finger is easily too many; not in a list.
+    `single`: it comes by itself from a counter, where a finger is easily too many; not in a list. `typed`: by hand.
     """
 
     scan: str
@@ -137,6 +141,12 @@ class Order:
     units: int = 0
     undoes: State | None = None
     single: bool = True
+    typed: bool = False
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person typed the code."""
+        return self.typed or self.mode is Mode.MANUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,45 +163,48 @@ class Decision:
     alert: bool = False
     again: bool = False
     soft: int | None = None
-    undo_until: datetime | None = None
-    recalls: tuple[str, ...] = field(default=())
+    recalls: tuple[str, ...] = ()
 
 
 def decide(
     variant: Variant, order: Order, standing: Standing | None, known: Known, now: datetime, refused_here: int = 0
 ) -> Decision:
-    """Decide `order` for a pack that stands so. `refused_here`: how often the same was refused at this node before."""
+    """Decide `order` for a pack that stands so. `refused_here`: how often the same was refused here since it does."""
     rule = variant.rules.get(order.command)
+    status, told, named = _status(order, standing, known)
+    odd = [*_odd(order, standing, known), *told]
     if standing is not None and _is_again(variant, order, standing, now):
-        return Decision(True, again=True, undo_until=undo_until(variant, standing))
+        return Decision(True, (), tuple(odd), again=True, recalls=named)
     reasons = [*_against_identity(variant, order, standing, known)]
     if not reasons:
         reasons += _against_state(rule, order, standing)
-        reasons += _against_undo(variant, order, standing, now) if order.command is Command.UNDO else ()
-    sells = rule is None or rule.sells
-    status, named = _status(order, standing, known)
-    odd = [*_odd(order, standing, known)]
-    if sells and order.mode is Mode.OFFLINE and rule is not None and order.command is not Command.UNDO:
-        odd += status
-    elif sells:
-        reasons += status
-    alert = bool(_SOLD_ALL_THE_SAME & {*odd})
+    if not reasons and order.command is Command.UNDO and standing is not None:
+        reasons += _against_undo(variant, order, standing, now)
+    if rule is None or rule.sells:
+        happened = order.mode is Mode.OFFLINE and order.command not in (Command.UNDO, Command.VERIFY)
+        if happened and not reasons:
+            odd += status
+        elif not happened:
+            reasons += status
+    alert = bool(_SOLD_ALL_THE_SAME & {*odd}) or (bool(_OF_CODE & {*reasons}) and not order.by_hand)
+    if order.command is not Command.LOCK:  # a pharmacy and its authority may both lock a pack
+        alert |= bool(_OF_PLACE & {*reasons})
     soft: int | None = None
-    if order.mode is not Mode.MANUAL:
-        alert |= bool(ALERTS & {*reasons})
     if Reason.ALREADY_HERE in reasons and order.mode is not Mode.OFFLINE:
         alert |= refused_here >= variant.soft
-        soft = max(0, variant.soft - refused_here)
-    until = undo_until(variant, standing) if standing is not None else None
-    return Decision(not reasons, tuple(reasons), tuple(odd), alert, False, soft, until, named)
+        soft = max(0, variant.soft - refused_here - 1)
+    return Decision(not reasons, tuple(reasons), tuple(odd), alert, False, soft, named)
 
 
 def undo_until(variant: Variant, standing: Standing) -> datetime | None:
     """Until when what brought the pack into its state can be undone; None if never, or nothing was done."""
-    for rule in variant.rules.values():
-        made = _MAKES.get(rule.command)
-        if made is standing.state and made is not State.ACTIVE and rule.undoes is not None:
+    for command, state in _MAKES.items():
+        rule = variant.rules.get(command)
+        if state is standing.state and state in UNDOABLE and rule is not None and rule.undoes is not None:
             return standing.since + rule.undoes
+    if standing.state is State.ACTIVE and standing.units:
+        split = variant.rules[Command.SPLIT].undoes
+        return standing.since + split if split is not None else None
     return None
 
 
@@ -199,17 +212,21 @@ _MAKES = {
     Command.SUPPLY: State.SUPPLIED, Command.SAMPLE: State.SAMPLED, Command.FREE_SAMPLE: State.FREE_SAMPLE,
     Command.DESTROY: State.DESTROYED, Command.LOCK: State.LOCKED, Command.EXPORT: State.EXPORTED,
     Command.STEAL: State.STOLEN, Command.CHECK_OUT: State.CHECKED_OUT, Command.RETURN: State.LOCKED,
-    Command.UNLOCK: State.ACTIVE,
 }  # fmt: skip
 
 
 def _is_again(variant: Variant, order: Order, standing: Standing, now: datetime) -> bool:
     """The same terminal, code and command within the window: a retry under another id, or a finger too many."""
-    made = _MAKES.get(order.command)
     return (
-        made is standing.state and made is not State.ACTIVE and (standing.by, standing.node) == (order.by, order.node)
+        standing.done == done_by(order.command, order.units)
+        and (standing.by, standing.node) == (order.by, order.node)
         and order.mode is not Mode.OFFLINE and order.single and now - standing.since <= variant.replay
     )  # fmt: skip
+
+
+_NEEDS_RECORD = {Command.UNDO: Reason.NOTHING_TO_UNDO, Command.UNLOCK: Reason.NOT_IN_STATE,
+                 Command.RETURN: Reason.NOT_IN_STATE}  # fmt: skip
+"""What can only be done with a pack with which something was done before."""
 
 
 def _against_identity(
@@ -218,11 +235,12 @@ def _against_identity(
     if standing is None and order.command is Command.COMMISSION:
         return
     if standing is None:
-        if variant.takes_unknown and known.product is not None and order.command is not Command.UNDO:
-            if known.twin is not None:
-                yield Reason.KEYBOARD
-            return
-        yield _unknown(order, known)
+        if known.twin is not None:
+            yield Reason.KEYBOARD
+        elif order.command in _NEEDS_RECORD:
+            yield _NEEDS_RECORD[order.command]
+        elif not variant.takes_unknown or known.product is None:
+            yield _unknown(order, known)
         return
     if order.batch is not None and standing.batch is not None and order.batch != standing.batch:
         glued, twisted = _is_glued(order.batch, standing.batch), standing.batch in twisted_forms(order.batch)
@@ -234,9 +252,7 @@ def _against_identity(
 def _unknown(order: Order, known: Known) -> Reason:
     if known.product is None:
         return Reason.UNKNOWN_PRODUCT
-    if known.twin is not None:
-        return Reason.KEYBOARD
-    if order.mode is Mode.MANUAL:
+    if order.by_hand:
         return Reason.MISTYPED
     return Reason.UNKNOWN_PACK if known.siblings else Reason.NO_DATA
 
@@ -260,29 +276,30 @@ def _same_day(order: Order, recorded: date) -> bool:
     given = order.expires
     if given is None or given == recorded:
         return True
-    return order.mode is Mode.MANUAL and (given.year, given.month) == (recorded.year, recorded.month)
+    return order.by_hand and (given.year, given.month) == (recorded.year, recorded.month)
 
 
 def _against_state(rule: Rule | None, order: Order, standing: Standing | None) -> Iterator[Reason]:
-    if order.command is Command.VERIFY or standing is None:
-        if standing is not None and standing.state is not State.ACTIVE:
+    if standing is None:
+        return
+    if rule is None:  # only to verify has no rule
+        if standing.state is not State.ACTIVE:
             yield Reason.NOT_IN_STATE
         return
-    if rule is None:
-        raise ValueError(f"no rule for {order.command}")
     here = standing.node == order.node
-    undoes_units = order.command is Command.UNDO and order.units and standing.state is State.ACTIVE
-    if standing.state in rule.states or undoes_units:
+    opened = order.command is Command.UNDO and standing.state is State.ACTIVE and standing.units > 0
+    if standing.state in rule.states or opened:
         if rule.same_place and not here:
             yield Reason.OTHER_PLACE
         if order.command is Command.SUPPLY and standing.units:
             yield Reason.OPENED
-    elif order.command is Command.UNDO:
-        yield Reason.NOTHING_TO_UNDO if standing.state is State.ACTIVE else Reason.FOR_GOOD
     elif order.command is Command.COMMISSION:  # data may come after the pack: then they are filled in
-        if (standing.batch, standing.expires) == (order.batch, order.expires):
+        fills = (order.batch and not standing.batch) or (order.expires and not standing.expires)
+        if not fills or standing.state in FOR_GOOD:
             yield Reason.COMMISSIONED
-    elif _MAKES.get(order.command) is standing.state:
+    elif order.command is Command.UNDO:
+        yield Reason.FOR_GOOD if standing.state in FOR_GOOD else Reason.NOTHING_TO_UNDO
+    elif _MAKES.get(order.command) is standing.state and standing.done == order.command:
         yield Reason.ALREADY_HERE if here else Reason.ALREADY_ELSEWHERE
     elif rule.sells and not here and standing.state is not State.LOCKED:
         yield Reason.GONE
@@ -290,35 +307,38 @@ def _against_state(rule: Rule | None, order: Order, standing: Standing | None) -
         yield Reason.NOT_IN_STATE
 
 
-def _against_undo(
-    variant: Variant, order: Order, standing: Standing | None, now: datetime
-) -> Iterator[Reason]:  # fmt: skip
-    if standing is None or (standing.state is State.ACTIVE and not standing.units):
-        return
-    if order.units and standing.state is State.ACTIVE:
-        if order.units > standing.units:
+def _against_undo(variant: Variant, order: Order, standing: Standing, now: datetime) -> Iterator[Reason]:
+    """An undo names what it undoes: a state, or so many units of a pack that was opened."""
+    if order.units:
+        if standing.state is not State.ACTIVE or order.undoes not in (None, State.ACTIVE):
+            yield Reason.OTHER_STATE
+        elif order.units > standing.units:
             yield Reason.NOTHING_TO_UNDO
-        return
-    if order.undoes is not None and order.undoes is not standing.state:
+    elif order.undoes is not standing.state or standing.state is State.ACTIVE:
         yield Reason.OTHER_STATE
     until = undo_until(variant, standing)
     if until is not None and now > until:
         yield Reason.TOO_LATE
 
 
-def _status(order: Order, standing: Standing | None, known: Known) -> tuple[list[Reason], tuple[str, ...]]:
-    """What date, batch and product say, and the recalls that do."""
+def _status(
+    order: Order, standing: Standing | None, known: Known
+) -> tuple[list[Reason], list[Reason], tuple[str, ...]]:  # fmt: skip
+    """What date, batch and product say against it, what they say besides, and the recalls that do."""
     batch = standing.batch if standing is not None and standing.batch is not None else order.batch
     expires = standing.expires if standing is not None and standing.expires is not None else order.expires
-    found = [Reason.EXPIRED] if expires is not None and expires < known.today else []
+    day = min(known.today, order.at.date()) if order.mode is Mode.OFFLINE else known.today
+    found = [Reason.EXPIRED] if expires is not None and expires < day else []
+    told: list[Reason] = []
     names: list[str] = []
     for one in known.recalls:
-        if one.batches is None or (batch is not None and batch in one.batches):
+        if one.batches is not None and batch is None:
+            told += [Reason.BATCH_UNKNOWN] if not one.exercise else []
+        elif one.batches is None or batch in one.batches:
             names.append(one.recall)
             reason = Reason.WITHDRAWN if one.batches is None else Reason.RECALLED
-            if not one.exercise and reason not in found:
-                found.append(reason)
-    return found, tuple(names)
+            (told if one.exercise else found).append(Reason.EXERCISE if one.exercise else reason)
+    return [*dict.fromkeys(found)], [*dict.fromkeys(told)], tuple(names)
 
 
 def _odd(order: Order, standing: Standing | None, known: Known) -> Iterator[Reason]:
@@ -328,7 +348,6 @@ def _odd(order: Order, standing: Standing | None, known: Known) -> Iterator[Reas
     if selling and standing is not None and standing.state is State.ACTIVE and standing.node != order.node:
         yield Reason.HELD_ELSEWHERE
     total = known.product.units if known.product is not None else None
-    if order.command is Command.SPLIT and standing is not None and total and standing.units + order.units > total:
+    taken = standing.units if standing is not None else 0
+    if order.command is Command.SPLIT and total and taken + order.units > total:
         yield Reason.OVER_UNITS
-    if any(one.exercise for one in known.recalls):
-        yield Reason.EXERCISE

@@ -15,7 +15,7 @@ from ledger.entries import time_text
 from ledger.fields import parse_time
 from ledger.gs1 import Key
 from ledger.identifiers import canonical_key
-from ledger.packs.states import FOR_GOOD, OTHER_STEPS, TRACE_OF, TRACES, Command, State
+from ledger.packs.states import FOR_GOOD, OTHER_STEPS, TRACE_OF, TRACES, UNDO_MAX, UNDOABLE, Command, State
 
 Json = dict[str, Any]
 UNITS, LOT, EXPIRY = "suyuan:units", "suyuan:lotNumber", "suyuan:itemExpirationDate"
@@ -39,12 +39,14 @@ class Standing:
     """How a pack stands: its state, since when, where and by whose credential it was brought about.
 
     `held`: it is at that node; else it is under way, or has left the supervised chain. `units` were taken out of it.
+    `done` is what was done, with the units if it concerned some.
     """
 
     state: State
     since: datetime
     node: int
     by: str
+    done: str
     held: bool
     batch: str | None = None
     expires: date | None = None
@@ -114,29 +116,58 @@ def _described(event: Json) -> tuple[str | None, date | None]:
 
 
 def after(before: Standing | None, effect: Effect, at: datetime, node: int, by: str) -> Standing | None:
-    """How a pack stands after an event recorded at that time and node; None if it changes nothing."""
+    """How a pack stands after an event recorded at that time and node; None if it changes nothing.
+
+    A fact is believed, but it brings nothing back that has gone for good, and undoes only what was done at its node.
+    """
     command = effect.command
-    here = Standing(State.ACTIVE, at, node, by, True, effect.batch, effect.expires)
-    if before is not None:
-        here = replace(here, batch=before.batch or effect.batch, expires=before.expires or effect.expires)
-        here = replace(here, units=before.units, state=before.state)
-        if before.state in FOR_GOOD:
-            return None
+    here = Standing(State.ACTIVE, at, node, by, done_by(command, effect.units), True, effect.batch, effect.expires)
+    if before is None:
+        return here if command is Command.COMMISSION else _moved(here, effect)
+    batch, expires = before.batch or effect.batch, before.expires or effect.expires
+    if command is Command.COMMISSION:  # data that came after the pack
+        described = replace(before, batch=batch, expires=expires)
+        return None if described == before or before.state in FOR_GOOD else described
+    if before.state in FOR_GOOD or not _applies(before, command, at, node):
+        return None
+    return _moved(replace(here, state=before.state, batch=batch, expires=expires, units=before.units), effect)
+
+
+def done_by(command: Command, units: int) -> str:
+    """What was done, as a standing has it."""
+    return f"{command} {units}" if units else str(command)
+
+
+_IN_STOCK = frozenset({State.ACTIVE, State.LOCKED})
+_FROM: dict[Command, frozenset[State]] = {
+    Command.RETURN: frozenset({State.SUPPLIED}), Command.UNLOCK: frozenset({State.LOCKED}),
+    Command.SPLIT: frozenset({State.ACTIVE}), Command.UNDO: UNDOABLE | {State.ACTIVE},
+    **dict.fromkeys(
+        (Command.RECEIVE, Command.SHIP, Command.SAMPLE, Command.FREE_SAMPLE, Command.LOCK, Command.EXPORT,
+         Command.CHECK_OUT), _IN_STOCK,
+    ),
+}  # fmt: skip
+"""In which states a fact does something; of the rest in any, since what was sold twice was sold twice."""
+
+
+def _applies(before: Standing, command: Command, at: datetime, node: int) -> bool:
+    if command in (Command.UNDO, Command.UNLOCK) and before.node != node:
+        return False
+    if command is Command.UNDO and at - before.since > UNDO_MAX:
+        return False
+    return command not in _FROM or before.state in _FROM[command]
+
+
+def _moved(here: Standing, effect: Effect) -> Standing:
+    command = effect.command
     if command in (Command.RECEIVE, Command.SHIP):
-        stays = before is None or before.state in (State.ACTIVE, State.LOCKED)
-        return replace(here, held=command is Command.RECEIVE) if stays else None
-    if command is Command.COMMISSION:
-        known = before is not None and (before.batch, before.expires) == (here.batch, here.expires)
-        described = replace(before, batch=here.batch, expires=here.expires) if before is not None else here
-        return None if known else described
-    if command is Command.UNDO and effect.units and here.state is State.ACTIVE:
-        return replace(here, units=max(0, here.units - effect.units))
+        return replace(here, held=command is Command.RECEIVE)
     if command is Command.SPLIT:
-        return replace(here, units=here.units + effect.units) if here.state is State.ACTIVE else None
-    makes = TRACE_OF[command].makes
-    if makes is None:
-        raise ValueError(f"{command} makes no state")
-    return replace(here, state=makes, held=makes in (State.ACTIVE, State.LOCKED))
+        return replace(here, units=here.units + effect.units)
+    if command is Command.UNDO and here.state is State.ACTIVE:
+        return replace(here, units=max(0, here.units - effect.units))
+    makes = TRACE_OF[command].makes or State.ACTIVE
+    return replace(here, state=makes, held=makes in _IN_STOCK)
 
 
 # --- how an outcome stands in an entry ------------------------------------------------------------
@@ -181,7 +212,7 @@ def standing_json(standing: Standing) -> Json:
     """A standing as JSON: what does not apply is left out."""
     found: Json = {
         "state": standing.state.word, "since": time_text(standing.since), "node": node_text(standing.node),
-        "by": standing.by, "held": standing.held,
+        "by": standing.by, "done": standing.done, "held": standing.held,
     }  # fmt: skip
     if standing.batch is not None:
         found["batch"] = standing.batch
@@ -195,6 +226,6 @@ def standing_json(standing: Standing) -> Json:
 def _standing(found: Json) -> Standing:
     expires = found.get("expires")
     return Standing(
-        State[found["state"].upper()], parse_time(found["since"]), int(found["node"]), found["by"], found["held"],
-        found.get("batch"), expires and date.fromisoformat(expires), found.get("units", 0),
+        State[found["state"].upper()], parse_time(found["since"]), int(found["node"]), found["by"], found["done"],
+        found["held"], found.get("batch"), expires and date.fromisoformat(expires), found.get("units", 0),
     )  # fmt: skip

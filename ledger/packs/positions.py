@@ -22,18 +22,19 @@ Json = dict[str, Any]
 Row = tuple[int, Standing]
 """A pack's version, and how it stands."""
 
-_READ = "SELECT code, version, state, since, node, by, held, batch, expires, units FROM pack WHERE code = ANY(%b)"
+_READ = "SELECT code, version, state, since, node, by, done, held, batch, expires, units FROM pack WHERE code = ANY(%b)"
 _UPDATE = """
-UPDATE pack AS p SET version = v.version, state = v.state, since = v.since, node = v.node, by = v.by, held = v.held,
-    batch = v.batch, expires = v.expires, units = v.units
-FROM unnest(%b::text[], %b::int[], %b::int[], %b::smallint[], %b::timestamptz[], %b::int[], %b::text[], %b::bool[],
-    %b::text[], %b::date[], %b::int[]) AS v(code, seen, version, state, since, node, by, held, batch, expires, units)
+UPDATE pack AS p SET (version, state, since, node, by, done, held, batch, expires, units)
+    = ROW(v.version, v.state, v.since, v.node, v.by, v.done, v.held, v.batch, v.expires, v.units)
+FROM unnest(%b::text[], %b::int[], %b::int[], %b::smallint[], %b::timestamptz[], %b::int[], %b::text[], %b::text[],
+    %b::bool[], %b::text[], %b::date[], %b::int[])
+    AS v(code, seen, version, state, since, node, by, done, held, batch, expires, units)
 WHERE p.code = v.code AND p.version = v.seen
 """
 _INSERT = """
-INSERT INTO pack (code, version, state, since, node, by, held, batch, expires, units, product)
-SELECT * FROM unnest(%b::text[], %b::int[], %b::smallint[], %b::timestamptz[], %b::int[], %b::text[], %b::bool[],
-    %b::text[], %b::date[], %b::int[], %b::text[]) AS v ORDER BY 1
+INSERT INTO pack (code, version, state, since, node, by, done, held, batch, expires, units, product)
+SELECT * FROM unnest(%b::text[], %b::int[], %b::smallint[], %b::timestamptz[], %b::int[], %b::text[], %b::text[],
+    %b::bool[], %b::text[], %b::date[], %b::int[], %b::text[]) AS v ORDER BY 1
 """
 
 
@@ -45,8 +46,8 @@ def read_rows(connection: psycopg.Connection, codes: Iterable[str]) -> dict[Key,
 
 def row_of(row: Sequence[Any]) -> Row:
     """A row of the table `pack`: code, version, and the columns of a standing."""
-    _, version, state, since, node, by, held, batch, expires, units = row
-    return version, Standing(State(state), since, node, by, held, batch, expires, units)
+    _, version, state, since, node, by, done, held, batch, expires, units = row
+    return version, Standing(State(state), since, node, by, done, held, batch, expires, units)
 
 
 class Positions:
@@ -124,10 +125,11 @@ class Positions:
 
 
 def _columns(codes: Sequence[Key], rows: Mapping[Key, Row]) -> list[list[Any]]:
-    found = [(code, rows[code][0], rows[code][1]) for code in codes]
+    found = [rows[code] for code in codes]
+    standings = [standing for _, standing in found]
     return [
-        [*codes], [version for _, version, _ in found], [int(s.state) for _, _, s in found],
-        [s.since for _, _, s in found], [s.node for _, _, s in found], [s.by for _, _, s in found],
-        [s.held for _, _, s in found], [s.batch for _, _, s in found], [s.expires for _, _, s in found],
-        [s.units for _, _, s in found],
+        [*codes], [version for version, _ in found], [int(one.state) for one in standings],
+        [one.since for one in standings], [one.node for one in standings], [one.by for one in standings],
+        [one.done for one in standings], [one.held for one in standings], [one.batch for one in standings],
+        [one.expires for one in standings], [one.units for one in standings],
     ]  # fmt: skip

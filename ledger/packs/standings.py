@@ -3,7 +3,8 @@
 Reads nothing that grows with a batch: a recall of a million packs is one row, found by its product.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
@@ -11,28 +12,47 @@ from typing import Any
 import psycopg
 
 from ledger.codes import DRUG_URN
+from ledger.documents import read_json
 from ledger.drafts import id_key
 from ledger.entries import Entry, decode
 from ledger.gs1 import Key
 from ledger.index import Role
-from ledger.packs.decision import Known, Order, Product, Recalled, twisted_forms
-from ledger.packs.effects import product_of
+from ledger.packs.decision import Known, Mode, Order, Product, Reason, Recalled, twisted_forms
+from ledger.packs.effects import Standing, product_of
 from ledger.packs.positions import Row, read_rows
 from ledger.packs.states import VARIANTS, Variant
 from ledger.registers.drugs import Market, Nature
 
-_MARKET = "SELECT rules, soft, replay_s, gln FROM drug_market WHERE market = 'drugs'"
-_NODES = "SELECT node, open FROM node WHERE node = ANY(%b)"
-_PRODUCTS = "SELECT product, gtin, name, units_per_pack FROM product WHERE product = ANY(%b) OR gtin = ANY(%b)"
-_RECALLS = "SELECT recall, product, batches, nature FROM recall WHERE product = ANY(%b) ORDER BY recall"
+_REFERENCE = """
+WITH asked AS (SELECT unnest(%b::text[]) AS product),
+named AS (
+    SELECT p.product, p.gtin, p.name, p.units_per_pack FROM product AS p
+    WHERE p.product IN (SELECT product FROM asked) OR p.gtin IN (SELECT product FROM asked)
+)
+SELECT json_build_object(
+    'market', (SELECT json_build_array(rules, soft, replay_s, gln) FROM drug_market WHERE market = 'drugs'),
+    'nodes', (SELECT json_agg(json_build_array(node, open)) FROM node WHERE node = ANY(%b)),
+    'products', (SELECT json_agg(json_build_array(product, gtin, name, units_per_pack)) FROM named),
+    'recalls', (
+        SELECT json_agg(json_build_array(recall, product, batches, nature) ORDER BY recall) FROM recall
+        WHERE product IN (SELECT product FROM asked UNION SELECT product FROM named UNION SELECT gtin FROM named)
+    )
+)::text
+"""
+"""What is small and read at each round, as one answer: a round's cost is its number of questions."""
 _SIBLINGS = """
 SELECT product, batch FROM unnest(%b::text[], %b::text[]) AS q(product, batch)
 WHERE EXISTS (SELECT FROM pack AS p WHERE p.product = q.product AND p.batch = q.batch)
 """
 _PARENTS = f"SELECT DISTINCT item FROM item_entry WHERE item = ANY(%b) AND role = {int(Role.PARENT)}"  # noqa: S608
 _REFUSED = f"""
-SELECT item, node, count(*) FROM item_entry WHERE item = ANY(%b) AND role = {int(Role.REFUSED)} GROUP BY item, node
+SELECT i.item, i.node, i.seq FROM unnest(%b::text[], %b::int[], %b::timestamptz[]) AS q(item, node, since)
+CROSS JOIN LATERAL (
+    SELECT item, node, seq FROM item_entry AS e
+    WHERE e.item = q.item AND e.node = q.node AND e.role = {int(Role.REFUSED)} AND e.event_time >= q.since LIMIT 20
+) AS i
 """  # noqa: S608 - a number
+_DATA = "SELECT data FROM unnest(%b::int[], %b::bigint[]) AS p(node, seq) JOIN entry USING (node, seq)"
 _IDS = "SELECT id, node, seq FROM event_id WHERE id = ANY(%b) AND declaration = 0"
 _ENTRIES = """
 SELECT id, data, sealed FROM unnest(%b::bytea[], %b::int[], %b::bigint[]) AS p(id, node, seq) JOIN entry
@@ -63,7 +83,7 @@ class Standings:
         )  # fmt: skip
 
 
-def variant_of(row: tuple[Any, ...] | None) -> Variant:
+def variant_of(row: Sequence[Any] | None) -> Variant:
     """The market's rules as the register has them; China's where it has none."""
     if row is None:
         return VARIANTS[Market.CHINA]
@@ -77,33 +97,32 @@ def read_standings(connection: psycopg.Connection, orders: Sequence[Order]) -> S
     """What is known of these orders' packs, nodes and products, in one snapshot and two round trips at most."""
     codes = sorted({order.code for order in orders})
     asked = sorted({product_of(code) for code in codes})
+    nodes = sorted({order.node for order in orders})
     with connection.pipeline():
-        market = connection.execute(_MARKET)
-        nodes = connection.execute(_NODES, [sorted({order.node for order in orders})], binary=True)
+        reference = connection.execute(_REFERENCE, [asked, nodes], binary=True)
         parents = connection.execute(_PARENTS, [codes], binary=True)
-        products = connection.execute(_PRODUCTS, [asked, asked], binary=True)
         rows = read_rows(connection, codes)
+    (row,) = reference
+    said = read_json(row[0].encode())
     named: dict[str, set[str]] = {product: {product} for product in asked}
     described: dict[str, Product] = {}
-    for product, gtin, name, units in products:
+    for product, gtin, name, units in said["products"] or ():
         for one in (product, gtin):
             if one in named:
                 named[one] |= {product, gtin} - {None}
                 described[one] = Product(name, units)
-    recalls = _recalls(connection, named)
     found = Standings(
-        variant_of(market.fetchone()), rows, dict(nodes.fetchall()), frozenset(row[0] for row in parents), described,
-        recalls,
+        variant_of(said["market"]), rows, dict(said["nodes"] or ()), frozenset(row[0] for row in parents), described,
+        _recalls(said["recalls"] or (), named),
     )  # fmt: skip
     strange = [order for order in orders if order.code not in rows and order.code not in found.parents]
     return _with_neighbours(connection, found, strange) if strange else found
 
 
-def _recalls(connection: psycopg.Connection, named: dict[str, set[str]]) -> dict[str, list[Recalled]]:
+def _recalls(rows: Iterable[Sequence[Any]], named: dict[str, set[str]]) -> dict[str, list[Recalled]]:
     """By product, under whichever of its names it was recalled."""
-    every = sorted(set().union(*named.values()))
     by_name: dict[str, list[Recalled]] = {}
-    for recall, product, batches, nature in connection.execute(_RECALLS, [every], binary=True):
+    for recall, product, batches, nature in rows:
         one = Recalled(recall, frozenset(batches) if batches else None, nature == Nature.EXERCISE)
         by_name.setdefault(product, []).append(one)
     if not by_name:
@@ -132,10 +151,24 @@ def _twins(code: Key) -> Iterable[Key]:
     return [Key(f"{head}/21/{form}") for form in twisted_forms(serial)]
 
 
-def refused_before(connection: psycopg.Connection, codes: Iterable[str]) -> dict[tuple[str, int], int]:
-    """How often commands for these packs were refused, by pack and node."""
-    found = connection.execute(_REFUSED, [sorted(set(codes))], binary=True)
-    return {(item, node): count for item, node, count in found}
+def refused_before(
+    connection: psycopg.Connection, done: Mapping[tuple[Key, int], Standing]
+) -> dict[tuple[str, int], int]:  # fmt: skip
+    """How often what was done with a pack was refused to be done again at a node, since then. What came late from an
+    outbox does not count."""
+    asked = [[code for code, _ in done], [node for _, node in done], [standing.since for standing in done.values()]]
+    places = connection.execute(_REFUSED, asked, binary=True).fetchall()
+    if not places:
+        return {}
+    wanted = {(node, code) for code, node, _ in places}
+    counted: Counter[tuple[str, int]] = Counter()
+    for (data,) in connection.execute(_DATA, [[row[1] for row in places], [row[2] for row in places]], binary=True):
+        entry = decode(data)
+        said = entry.body["refusal"]
+        for one in said["packs"] if said["mode"] != Mode.OFFLINE else ():
+            if (entry.node, one["code"]) in wanted and Reason.ALREADY_HERE in one["reasons"]:
+                counted[one["code"], entry.node] += 1
+    return counted
 
 
 def recorded_under(connection: psycopg.Connection, names: Iterable[str]) -> dict[str, tuple[Entry, bytes | None]]:

@@ -38,8 +38,11 @@ STATE_NAMES: Mapping[State, str] = {
     State.FREE_SAMPLE: "已赠样", State.LOCKED: "已锁定", State.EXPORTED: "已出口", State.STOLEN: "被盗",
     State.CHECKED_OUT: "已注销",
 }  # fmt: skip
-FOR_GOOD = frozenset({State.DESTROYED, State.STOLEN})
+FOR_GOOD = frozenset({State.DESTROYED, State.STOLEN, State.EXPORTED, State.CHECKED_OUT})
 """What no later event changes, whatever was recorded."""
+UNDOABLE = frozenset({State.SUPPLIED, State.SAMPLED, State.FREE_SAMPLE})
+UNDO_MAX = timedelta(days=10)
+"""How long, and only at the same node (`drugs_and_warnings.md` 1.3)."""
 
 
 class Command(Word):
@@ -132,20 +135,18 @@ def _rule(
     return Rule(command, frozenset(states), roles, source, sells, same_place, undoes)
 
 
-_TEN_DAYS = timedelta(days=10)
-_UNDOABLE = {State.SUPPLIED, State.SAMPLED, State.FREE_SAMPLE}
 _EU, _CN = "drugs_and_warnings.md 1.2", "china.md 2.1-2.2"
 
 EU: tuple[Rule, ...] = (
     _rule(Command.COMMISSION, set(), frozenset({_MANUFACTURER}), _EU),
     _rule(Command.RECEIVE, {_A, _L}, _TRADE, _EU),
     _rule(Command.SHIP, {_A, _L}, _TRADE, _EU),
-    _rule(Command.SUPPLY, {_A}, frozenset({_PHARMACY, _WHOLESALER}), _EU, sells=True, undoes=_TEN_DAYS),
-    _rule(Command.SPLIT, {_A}, frozenset({_PHARMACY}), _EU, sells=True),
-    _rule(Command.UNDO, _UNDOABLE, frozenset({_PHARMACY, _WHOLESALER}), "drugs_and_warnings.md 1.3",
+    _rule(Command.SUPPLY, {_A}, frozenset({_PHARMACY, _WHOLESALER}), _EU, sells=True, undoes=UNDO_MAX),
+    _rule(Command.SPLIT, {_A}, frozenset({_PHARMACY}), _EU, sells=True, undoes=UNDO_MAX),
+    _rule(Command.UNDO, {*UNDOABLE}, _TRADE, "drugs_and_warnings.md 1.3",
           sells=True, same_place=True),
-    _rule(Command.SAMPLE, {_A}, frozenset({_PHARMACY, _WHOLESALER}), _EU, undoes=_TEN_DAYS),
-    _rule(Command.FREE_SAMPLE, {_A}, _SUPPLIERS, _EU, sells=True, undoes=_TEN_DAYS),
+    _rule(Command.SAMPLE, {_A}, frozenset({_PHARMACY, _WHOLESALER}), _EU, undoes=UNDO_MAX),
+    _rule(Command.FREE_SAMPLE, {_A}, _SUPPLIERS, _EU, sells=True, undoes=UNDO_MAX),
     _rule(Command.DESTROY, {_A, _L}, _TRADE, _EU),
     _rule(Command.LOCK, {_A}, _SUPPLIERS, _EU),
     _rule(Command.UNLOCK, {_L}, _SUPPLIERS, _EU, same_place=True),
@@ -157,13 +158,14 @@ CHINA: tuple[Rule, ...] = (
     _rule(Command.COMMISSION, set(), frozenset({_MANUFACTURER}), _CN),
     _rule(Command.RECEIVE, {_A, _L}, _TRADE, _CN),
     _rule(Command.SHIP, {_A, _L}, _TRADE, _CN),
-    _rule(Command.SUPPLY, {_A}, frozenset({_PHARMACY, _WHOLESALER}), _CN, sells=True, undoes=_TEN_DAYS),
-    _rule(Command.SPLIT, {_A}, frozenset({_PHARMACY}), "drugs_and_warnings.md 3, 拆零", sells=True),
-    _rule(Command.UNDO, _UNDOABLE, frozenset({_PHARMACY, _WHOLESALER}), "drugs_and_warnings.md 3, 退药",
+    _rule(Command.SUPPLY, {_A}, frozenset({_PHARMACY, _WHOLESALER}), _CN, sells=True, undoes=UNDO_MAX),
+    _rule(Command.SPLIT, {_A}, frozenset({_PHARMACY}), "drugs_and_warnings.md 3, 拆零", sells=True,
+          undoes=UNDO_MAX),
+    _rule(Command.UNDO, {*UNDOABLE}, _TRADE | {Role.REGULATOR}, "drugs_and_warnings.md 3, 退药",
           sells=True, same_place=True),
     _rule(Command.RETURN, {State.SUPPLIED}, frozenset({_PHARMACY}), "china.md 2.2, 116", same_place=True),
-    _rule(Command.SAMPLE, {_A}, _TRADE | {Role.REGULATOR}, "china.md 2.2, 206", undoes=_TEN_DAYS),
-    _rule(Command.FREE_SAMPLE, {_A}, _SUPPLIERS, "china.md 2.2, 212", sells=True, undoes=_TEN_DAYS),
+    _rule(Command.SAMPLE, {_A}, _TRADE | {Role.REGULATOR}, "china.md 2.2, 206", undoes=UNDO_MAX),
+    _rule(Command.FREE_SAMPLE, {_A}, _SUPPLIERS, "china.md 2.2, 212", sells=True, undoes=UNDO_MAX),
     _rule(Command.DESTROY, {_A, _L}, _TRADE, "china.md 2.2, 205"),
     _rule(Command.LOCK, {_A}, _TRADE | {Role.REGULATOR}, _CN),
     _rule(Command.UNLOCK, {_L}, _TRADE | {Role.REGULATOR}, _CN, same_place=True),

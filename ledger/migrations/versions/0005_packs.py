@@ -13,6 +13,7 @@ CREATE TABLE pack (
     since TIMESTAMP WITH TIME ZONE NOT NULL,
     node INTEGER NOT NULL,
     by TEXT NOT NULL,
+    done TEXT NOT NULL,
     held BOOLEAN NOT NULL,
     batch TEXT,
     expires DATE,
@@ -25,6 +26,7 @@ COMMENT ON TABLE pack IS 'how each pack of a drug stands';
 COMMENT ON COLUMN pack.version IS 'how many entries have moved it';
 COMMENT ON COLUMN pack.node IS 'where that was brought about';
 COMMENT ON COLUMN pack.by IS 'the credential that did';
+COMMENT ON COLUMN pack.done IS 'what was done';
 COMMENT ON COLUMN pack.held IS 'it is at that node; else under way, or gone';
 COMMENT ON COLUMN pack.units IS 'how many units were taken out of it';
 CREATE TABLE recall (
