@@ -9,6 +9,7 @@ from starlette.types import Lifespan
 
 from api import (
     bills,
+    bulk,
     capture,
     credentials,
     health,
@@ -50,7 +51,11 @@ _TOP = [
 ]
 
 
-_REST = (credentials, health)
+_MODULES = (
+    bulk, packs, scans, capture, official, stock, bills, recalls, verification, trace, log, registry, credentials,
+    health,
+)  # fmt: skip
+"""In the order in which a path is looked for."""
 
 
 def create_app(ledger: Ledger | None, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
@@ -65,9 +70,10 @@ def create_app(ledger: Ledger | None, lifespan: Lifespan[FastAPI] | None = None)
         lifespan=lifespan,
         responses=problems.DOCUMENTED,
     )
-    app.state.ledger = ledger
+    if ledger is not None:
+        open_to(app, ledger)
     problems.install(app)
-    for module in (packs, scans, capture, official, stock, bills, recalls, verification, trace, log, registry, *_REST):
+    for module in _MODULES:
         app.router.routes.extend(module.router.routes)  # an included router is asked by itself: half of a short request
 
     @app.get("/", tags=["EPCIS 2.0"])
@@ -77,6 +83,12 @@ def create_app(ledger: Ledger | None, lifespan: Lifespan[FastAPI] | None = None)
 
     tune_runtime()
     return app
+
+
+def open_to(app: FastAPI, ledger: Ledger) -> None:
+    """Let the application use `ledger`, and go on with jobs that were left."""
+    app.state.ledger = ledger
+    app.state.bulk = bulk.Runner(ledger)
 
 
 def tune_runtime() -> None:

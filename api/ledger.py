@@ -52,6 +52,8 @@ class Ledger:
     signer: Signer
     counter: Counter
     gate: Gate
+    exits: contextlib.ExitStack
+    """What was started on this ledger, and ends before it."""
     worker: Worker | None = None
 
     @cached_property
@@ -141,7 +143,8 @@ def ledger_on(
     counter = Counter(database, lanes, keys.secret(), now, lambda: now().astimezone(settings.zone).date())
     gate = Gate(database, now)
     try:
-        yield Ledger(settings, database, lanes, keys, signer, counter, gate, worker)
+        with contextlib.ExitStack() as exits:
+            yield Ledger(settings, database, lanes, keys, signer, counter, gate, exits, worker)
     finally:
         gate.close()
         counter.close()

@@ -136,7 +136,7 @@ def ask_of(body: PackBody, code: str, command: Command, actor: Actor, today: dat
     at = read("at", lambda: moment(body.at))
     mode = read("mode", lambda: Mode.of(body.mode))
     expires = read("expires", lambda: _day(body.expires))
-    undoes = read("undoes", lambda: _state(body.undoes))
+    undoes = read("undoes", lambda: state_of(body.undoes))
     said = pack_of(code, today, sends_fnc1=body.sendsFnc1 is True)
     if body.scanned is not None:
         again = pack_of(body.scanned, today, sends_fnc1=body.sendsFnc1 is True)
@@ -158,7 +158,8 @@ def ask_of(body: PackBody, code: str, command: Command, actor: Actor, today: dat
     return Ask(scan, actor, (order,), raw)
 
 
-def _state(word: str | None) -> State | None:
+def state_of(word: str | None) -> State | None:
+    """The state of that name; None for none."""
     if word is None:
         return None
     for state in State:

@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
-from api.app import create_app
+from api.app import create_app, open_to
 from api.ledger import open_ledger
 from ledger.errors import Misconfigured
 from ledger.settings import Settings
@@ -63,7 +63,7 @@ def child() -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with open_ledger(Settings.from_environment()) as ledger:
-            app.state.ledger = ledger
+            open_to(app, ledger)
             yield
 
     return create_app(None, lifespan)

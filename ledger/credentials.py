@@ -62,8 +62,12 @@ class Credential:
             "revoked_at": self.revoked_at and time_text(self.revoked_at),
         }  # fmt: skip
 
-    @property
-    def actor(self) -> Actor:
+    def acting(self, now: datetime) -> Actor:
+        """Who acts by it; `NotSignedIn` if it was revoked or has expired."""
+        if self.revoked_at is not None and self.revoked_at <= now:
+            raise NotSignedIn("this API key was revoked")
+        if self.expires_at <= now:
+            raise NotSignedIn("this API key has expired")
         return Actor(self.credential, self.role, frozenset(self.nodes), self.home_node)
 
 
@@ -149,8 +153,7 @@ def admit(connection: psycopg.Connection, keys: Sequence[str], now: datetime) ->
 def _admitted(found: Credential | None, secret: str, now: datetime) -> Actor | NotSignedIn:
     if found is None or not hmac.compare_digest(hashlib.sha256(secret.encode()).hexdigest(), found.key_hash):
         return NotSignedIn("this API key is unknown")
-    if found.revoked_at is not None and found.revoked_at <= now:
-        return NotSignedIn("this API key was revoked")
-    if found.expires_at <= now:
-        return NotSignedIn("this API key has expired")
-    return found.actor
+    try:
+        return found.acting(now)
+    except NotSignedIn as error:
+        return error

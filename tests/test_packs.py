@@ -1,8 +1,9 @@
-"""Packs over HTTP: who may sell what, and what becomes of the second who tries; each cause of a false alert, replayed."""
+"""Packs over HTTP: from the plant to the buyer, rivals, bills, recalls, cases and jobs of many."""
 
+import json
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -29,9 +30,9 @@ class City:
     def __init__(self, server: Server) -> None:
         self.server = server
         ledger = server.ledger
+        kinds = {PLANT: "drug_plant", HOUSE: "drug_wholesaler", CORNER: "pharmacy", HIGH_STREET: "pharmacy"}
         filed(ledger, NODE, [
-            {"node": node, "name": "药", "trace_scheme": "A", "kind": kind}
-            for node, kind in ((PLANT, "drug_plant"), (HOUSE, "drug_wholesaler"), (CORNER, "pharmacy"), (HIGH_STREET, "pharmacy"))
+            {"node": node, "name": "药", "trace_scheme": "A", "kind": kind} for node, kind in kinds.items()
         ])  # fmt: skip
         filed(ledger, PRODUCT, [
             {"product": DRUG, "name": "阿莫西林胶囊", "kind": "drug", "gtin": GTIN, "units_per_pack": "24"},
@@ -152,3 +153,24 @@ def test_a_case_is_sold_as_what_is_in_it(city: City) -> None:
     answer = city.give(CORNER, "receive", "(00)069012345000000011")
     assert answer.status_code == 201 and len(answer.json()["packs"]) == 2
     assert city.at[CORNER].get(f"/packs/{quote(made[0], safe='')}").json()["place"] == "here"
+
+
+def test_a_job_of_many_packs_answers_for_each(city: City) -> None:
+    made = city.made("S1", "S2", "S3")
+    city.give(HIGH_STREET, "supply", made[2])
+    job = str(uuid.uuid4())
+    body = {"job": job, "node": CORNER, "command": "supply", "at": now().isoformat(), "codes": [*made, "nonsense"]}
+    given = city.at[CORNER].post("/packs/bulk", json=body)
+    assert given.status_code == 202, given.text
+    for _ in range(200):
+        seen = city.at[CORNER].get(given.headers["location"]).json()
+        if not seen["running"]:
+            break
+        time.sleep(0.05)
+    assert (seen["done"], seen["total"], seen["error"]) == (4, 4, None)
+    lines = [json.loads(line) for line in city.at[CORNER].get(f"/packs/bulk/{job}/results").text.splitlines()]
+    assert [line.get("taken") for line in lines if "code" in line] == [True, True, False]
+    assert sum("codes[3]" in line.get("error", "") for line in lines) == 1
+    assert city.at[CORNER].post("/packs/bulk", json=body).status_code == 202, "the same job again is the same"
+    assert city.at[CORNER].post("/packs/bulk", json={**body, "codes": made}).status_code == 409
+    assert city.at[HIGH_STREET].get(f"/packs/bulk/{job}").status_code == 404

@@ -22,7 +22,7 @@ from ledger.database import Database
 from ledger.documents import read_document, write_json
 from ledger.drafts import Draft, content_id, draft_event, draft_refusal, refusal_name
 from ledger.entries import Entry, time_text
-from ledger.errors import Busy, Conflict, LedgerError, NotAllowed, NotRecorded
+from ledger.errors import Busy, Conflict, LedgerError, LimitExceeded, NotAllowed, NotRecorded
 from ledger.fields import parse_time
 from ledger.gather import Asked, Gathering
 from ledger.gs1 import Key
@@ -142,7 +142,7 @@ class Counter(Gathering[Ask, Answer]):
                     raise NotRecorded(f"nothing is recorded of what is in {order.code}; scan the packs themselves")
                 orders |= {code: replace(order, code=code) for code in codes}
             if len(orders) > PACKS_MAX:
-                raise NotAllowed(f"more than {PACKS_MAX} packs are named, those in containers included; do it in parts")
+                raise LimitExceeded(f"more than {PACKS_MAX} packs are named, with those in containers; do it in parts")
         except LedgerError as error:
             one.answer.set_exception(error)
             return None
