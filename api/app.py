@@ -18,6 +18,7 @@ from api import (
     packs,
     problems,
     recalls,
+    receiving,
     registry,
     scans,
     stock,
@@ -44,6 +45,7 @@ _TOP = [
     "official",
     "packs",
     "bills",
+    "receiving",
     "recalls",
     "verify",
     "credentials",
@@ -52,8 +54,8 @@ _TOP = [
 
 
 _MODULES = (
-    bulk, packs, scans, capture, official, stock, bills, recalls, verification, trace, log, registry, credentials,
-    health,
+    bulk, packs, scans, capture, official, stock, bills, receiving, recalls, verification, trace, log, registry,
+    credentials, health,
 )  # fmt: skip
 """In the order in which a path is looked for."""
 

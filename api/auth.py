@@ -12,6 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from api.ledger import Ledger
 from ledger.access import ALLOWED, Action, Actor
 from ledger.errors import NotSignedIn
+from ledger.registers import register_of
 
 _bearer = HTTPBearer(auto_error=False, description="an API key, as `suyuan credential add` shows it once")
 
@@ -34,7 +35,8 @@ class Rule:
     async def __call__(
         self, request: Request, key: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
     ) -> Actor | None:
-        if ALLOWED[self.action] is None:
+        action = self.of(request)
+        if ALLOWED[action] is None:
             return None
         if key is None:
             raise NotSignedIn("this needs a credential: send Authorization: Bearer and an API key")
@@ -42,8 +44,19 @@ class Rule:
         actor = ledger.gate.known(key.credentials)
         if actor is None:
             actor = await ledger.ask(ledger.gate, key.credentials)
-        actor.require(self.action)
+        actor.require(action)
         return actor
+
+    def of(self, _: Request) -> Action:
+        """Which action the request is."""
+        return self.action
+
+
+class KeepingRule(Rule):
+    """The rule of routes that keep a register: each register says who keeps it."""
+
+    def of(self, request: Request) -> Action:
+        return register_of(request.path_params["register"]).keep
 
 
 LedgerHere = Annotated[Ledger, Depends(ledger_of)]
@@ -54,7 +67,7 @@ MayAdminister = Annotated[Actor, Depends(Rule(Action.ADMINISTER))]
 MayCommand = Annotated[Actor, Depends(Rule(Action.GIVE_COMMANDS))]
 MayCheckPacks = Annotated[Actor, Depends(Rule(Action.CHECK_PACKS))]
 AnybodyLooks = Annotated[None, Depends(Rule(Action.LOOK_UP))]
-MayRegister = Annotated[Actor, Depends(Rule(Action.REGISTER))]
+MayRegister = Annotated[Actor, Depends(KeepingRule(Action.REGISTER))]
 MayReadRegister = Annotated[Actor, Depends(Rule(Action.READ_REGISTER))]
 MayReadPrivate = Annotated[Actor, Depends(Rule(Action.READ_PRIVATE))]
 MaySeeReadings = Annotated[Actor, Depends(Rule(Action.SEE_READINGS))]

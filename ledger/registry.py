@@ -248,8 +248,8 @@ def _of_nodes(register: Register, nodes: frozenset[int]) -> Any:
     codes = [node_text(node) for node in nodes]
     if register is PARTY:
         return or_(func.left(table.c.party, 9).in_(codes), table.c.nodes.overlap(cast(sorted(nodes), ARRAY(Integer))))
-    if register is LICENCE:
-        return func.left(table.c.party, 9).in_(codes)
+    if register.node_of is not None:
+        return func.left(table.c[register.key[0]], 9).in_(codes)
     return literal(True)
 
 

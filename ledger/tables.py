@@ -364,6 +364,24 @@ drug_market = Table(
     comment="whose rules for packs hold here, present state",
 )
 
+receiving_difference = Table(
+    "receiving_difference",
+    metadata,
+    Column("number", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("shipment", Text, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("codes", ARRAY(Text)),
+    Column("request", Text, nullable=False),
+    Column("response", Text),
+    Column("status", Text, nullable=False),
+    Column("status_since", Date, nullable=False),
+    _digest(),
+    comment="how what came differed from what was sent, present state",
+)
+
 registry_version = Table(
     "registry_version",
     metadata,
@@ -422,6 +440,7 @@ APPEND_ONLY = (entry, event, event_id, item_entry, log_range, tile, checkpoint)
 POSITIONS = (head, edge, log_cursor, balance, pack)
 REGISTRY = (
     node, credential, region, goods, goods_yield, product, party, licence, code_series, recall, drug_market,
+    receiving_difference,
 )  # fmt: skip
 """Rows with a version, changed only together with an entry that holds their new state."""
 VERSIONS = registry_version

@@ -174,3 +174,33 @@ def test_a_job_of_many_packs_answers_for_each(city: City) -> None:
     assert city.at[CORNER].post("/packs/bulk", json=body).status_code == 202, "the same job again is the same"
     assert city.at[CORNER].post("/packs/bulk", json={**body, "codes": made}).status_code == 409
     assert city.at[HIGH_STREET].get(f"/packs/bulk/{job}").status_code == 404
+
+
+def test_what_came_is_held_against_what_was_sent(city: City) -> None:
+    """Each pack is in one difference, by its type; the same scan again files nothing anew."""
+    made = city.made(*(f"S{number}" for number in range(6)))
+    bill = {
+        "party": f"{HOUSE}0000", "bill": "CK-1", "type": "201", "at": now().isoformat(), "codes": made[:4],
+        "taker": f"{CORNER}0000",
+    }  # fmt: skip
+    assert city.at[HOUSE].post("/bills", json=bill).json()["taken"] == 4
+    body = {
+        "scan": str(uuid.uuid4()), "node": CORNER, "at": now().isoformat(), "sender": f"{HOUSE}0000", "bill": "CK-1",
+        "codes": [*made[:3], made[5], pack("NOBODY-KNOWS-IT")],
+    }  # fmt: skip
+    answer = city.at[CORNER].post("/receiving", json=body)
+    assert answer.status_code == 201, answer.text
+    found = {one["kind"]: one for one in answer.json()["differences"]}
+    assert {kind: one["quantity"] for kind, one in found.items()} == {"underage": 1, "overage": 1, "missing_data": 1}
+    assert found["underage"]["request"] == "send_product" and found["underage"]["status"] == "open"
+    again = city.at[CORNER].post("/receiving", json=body).json()["differences"]
+    assert again == answer.json()["differences"]
+    number = found["underage"]["number"]
+    settled = city.at[CORNER].patch(f"/registry/differences/{number}", json={"response": "send_product"})
+    assert settled.status_code == 200, settled.text
+    steps = city.at[CORNER].post(f"/registry/differences/{number}/steps", json={"step": "resolve", "reason": "补发"})
+    assert steps.status_code == 200 and steps.json()["status"] == "resolved"
+    assert city.at[HIGH_STREET].get(f"/registry/differences/{number}").status_code == 404
+    elsewhere = {**body, "scan": str(uuid.uuid4()), "node": HIGH_STREET}
+    wrong = city.at[HIGH_STREET].post("/receiving", json=elsewhere).json()["differences"]
+    assert {one["kind"] for one in wrong} == {"gln_error"}

@@ -6,13 +6,14 @@ tables. Pure: today's date is an argument.
 """
 
 from ledger.errors import NotRecorded
-from ledger.registers.drugs import DRUG_MARKET, RECALL
+from ledger.registers.drugs import DIFFERENCE, DRUG_MARKET, RECALL
 from ledger.registers.form import Field, Register, Step, Value, Values
 from ledger.registers.goods import GOODS, PRODUCT, YIELD
 from ledger.registers.parties import LICENCE, PARTY
 from ledger.registers.places import NODE, REGION
 
 __all__ = [
+    "DIFFERENCE",
     "DRUG_MARKET",
     "LICENCE",
     "NODE",
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 REGISTERS: tuple[Register, ...] = (
-    REGION, NODE, GOODS, YIELD, PARTY, LICENCE, PRODUCT, RECALL, DRUG_MARKET,
+    REGION, NODE, GOODS, YIELD, PARTY, LICENCE, PRODUCT, RECALL, DRUG_MARKET, DIFFERENCE,
 )  # fmt: skip
 """All registers, those first that others refer to."""
 

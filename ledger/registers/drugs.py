@@ -5,7 +5,7 @@ recall of batches and the withdrawal of a product are for good (EMVO, `drugs_and
 the work is done, and its packs stay refused. An exercise refuses nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date
 
 from ledger.access import Action
@@ -52,6 +52,43 @@ class Regime(Word):
 
     CHINA_DRUG = "cn_drug", "药品召回管理办法"
     CHINA_FOOD = "cn_food", "食品召回管理办法"
+
+
+class DifferenceKind(Word):
+    """How what came differs from what was sent (PDG, `drugs_and_warnings.md` 2)."""
+
+    NO_DATA = "missing_data", "有货无数据"
+    NO_PRODUCT = "missing_product", "有数据无货"
+    OVERAGE = "overage", "多货"
+    UNDERAGE = "underage", "少货"
+    GLN = "gln_error", "收货地点不符"
+    GTIN = "gtin_error", "品种不符"
+
+
+class Resolution(Word):
+    """What is asked for, and what was done."""
+
+    SEND_DATA = "send_data", "补传数据"
+    CORRECT_DATA = "correct_data", "更正数据"
+    SEND_PRODUCT = "send_product", "补发货物"
+    RETURN = "return", "退回货物"
+    ACCEPT = "accept", "接受"
+    DESTROY = "destroy", "销毁"
+
+
+REQUESTED: Mapping[DifferenceKind, Resolution] = {
+    DifferenceKind.NO_DATA: Resolution.SEND_DATA, DifferenceKind.NO_PRODUCT: Resolution.SEND_PRODUCT,
+    DifferenceKind.OVERAGE: Resolution.CORRECT_DATA, DifferenceKind.UNDERAGE: Resolution.SEND_PRODUCT,
+    DifferenceKind.GLN: Resolution.RETURN, DifferenceKind.GTIN: Resolution.RETURN,
+}  # fmt: skip
+"""What the receiver asks for first."""
+
+
+class DifferenceStatus(Word):
+    """Whether it is settled."""
+
+    OPEN = "open", "待处理"
+    RESOLVED = "resolved", "已处理"
 
 
 class RecallStatus(Word):
@@ -133,3 +170,27 @@ DRUG_MARKET = Register(
     ),
     Action.ADMINISTER, lambda _: iter(()),
 )  # fmt: skip
+
+DIFFERENCE = Register(
+    "difference", "differences", "收货差异", "receiving_difference", ("number",),
+    (
+        Field("number", "编号", "the node that received, and a number", f.pattern(
+              "number of a difference", "[0-9]{9}-[0-9a-f]{8}-[0-9]{1,3}", "9 digits of node, 8 of scan, a number"),
+              "330212023-0d3c5a52-1", required=True, names=True, find=Find.EXACT),
+        Field("kind", "差异类型", "how what came differs", f.one_of(DifferenceKind), "missing_product", required=True),
+        Field("shipment", "发货单据", "the bill or event that says what was sent", f.text(200),
+              "urn:suyuan:bill:3302120220000:CK-1", required=True, fixed=True, find=Find.EXACT),
+        Field("product", "产品标识码", "GTIN, or the first 7 digits of its drug trace codes",
+              PRODUCT.field("product").parse, "8123456", required=True, fixed=True, find=Find.EXACT),
+        Field("quantity", "数量", "how many packs", f.whole(1, 1_000_000), "3", required=True),
+        Field("codes", "追溯码", "the packs, the first hundred of them", f.text(200),
+              "urn:suyuan:drug:81234560000000010001", many=True, option="code"),
+        Field("request", "处理请求", "what the receiver asks for", f.one_of(Resolution), "send_product", required=True),
+        Field("response", "处理结果", "what was done", f.one_of(Resolution), "send_product"),
+    ),
+    Action.GIVE_COMMANDS, lambda _: iter(()),
+    steps=(Step("resolve", "处理完毕", "it is settled", (str(DifferenceStatus.OPEN),),
+                str(DifferenceStatus.RESOLVED)),),
+    status="status", statuses=DifferenceStatus, node_of=lambda values: int(str(values["number"])[:9]),
+)  # fmt: skip
+"""Differences found at receiving, as cases that somebody settles."""

@@ -66,6 +66,23 @@ CREATE TABLE drug_market (
 );
 COMMENT ON TABLE drug_market IS 'whose rules for packs hold here, present state';
 COMMENT ON COLUMN drug_market.digest IS 'SHA-256 of the salted private values of this version';
+CREATE TABLE receiving_difference (
+    number TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    shipment TEXT NOT NULL,
+    product TEXT NOT NULL,
+    quantity INTEGER NOT NULL,
+    codes TEXT[],
+    request TEXT NOT NULL,
+    response TEXT,
+    status TEXT NOT NULL,
+    status_since DATE NOT NULL,
+    digest TEXT,
+    PRIMARY KEY (number)
+);
+COMMENT ON TABLE receiving_difference IS 'how what came differed from what was sent, present state';
+COMMENT ON COLUMN receiving_difference.digest IS 'SHA-256 of the salted private values of this version';
 CREATE TABLE pack_job (
     job UUID NOT NULL,
     credential TEXT NOT NULL,
