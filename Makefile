@@ -26,6 +26,7 @@ lint: $(BIN)/.installed
 bench: $(BIN)/.installed
 	$(BIN)/python -m loadtests.capture
 	$(BIN)/python -m loadtests.scans
+	$(BIN)/python -m loadtests.packs
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,6 +5,7 @@ import sys
 
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.types import Lifespan
 
 from api import (
@@ -76,7 +77,10 @@ def create_app(ledger: Ledger | None, lifespan: Lifespan[FastAPI] | None = None)
         open_to(app, ledger)
     problems.install(app)
     for module in _MODULES:
-        app.router.routes.extend(module.router.routes)  # an included router is asked by itself: half of a short request
+        for route in module.router.routes:  # an included router is asked by itself: half of a short request's time
+            if isinstance(route, APIRoute):
+                route.responses = {**problems.DOCUMENTED, **route.responses}
+            app.router.routes.append(route)
 
     @app.get("/", tags=["EPCIS 2.0"])
     def top(_: Anybody) -> Response:

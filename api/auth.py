@@ -59,12 +59,19 @@ class KeepingRule(Rule):
         return register_of(request.path_params["register"]).keep
 
 
+class CommandRule(Rule):
+    """The rule of commands for packs: whoever may ask may verify."""
+
+    def of(self, request: Request) -> Action:
+        return Action.CHECK_PACKS if request.path_params.get("command") == "verify" else self.action
+
+
 LedgerHere = Annotated[Ledger, Depends(ledger_of)]
 MayCapture = Annotated[Actor, Depends(Rule(Action.CAPTURE))]
 MayRead = Annotated[Actor, Depends(Rule(Action.READ_ENTRY))]
 MayTrace = Annotated[Actor, Depends(Rule(Action.TRACE))]
 MayAdminister = Annotated[Actor, Depends(Rule(Action.ADMINISTER))]
-MayCommand = Annotated[Actor, Depends(Rule(Action.GIVE_COMMANDS))]
+MayCommand = Annotated[Actor, Depends(CommandRule(Action.GIVE_COMMANDS))]
 MayCheckPacks = Annotated[Actor, Depends(Rule(Action.CHECK_PACKS))]
 AnybodyLooks = Annotated[None, Depends(Rule(Action.LOOK_UP))]
 MayRegister = Annotated[Actor, Depends(KeepingRule(Action.REGISTER))]

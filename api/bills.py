@@ -32,11 +32,11 @@ router = APIRouter(tags=["packs"])
 class BillBody(Input):
     """A bill. Codes are as the device sent them, as URIs, or (01)…(21)…"""
 
-    party: str = Field(examples=["3302120240000"], description="13 digits: whose bill it is")
+    party: str = Field(examples=["3302120010000"], description="13 digits: whose bill it is")
     bill: str = Field(examples=["XS202611250001"], pattern=r"^[A-Za-z0-9_\-]{1,40}$", description="its own number")
     type: str = Field(examples=["102"], pattern="^[0-9]{3}$")
     at: str = Field(examples=["2026-11-25T08:00:00+08:00"])
-    codes: list[str] = Field(examples=[["81234560000000010001"]], min_length=1, max_length=PACKS_MAX)
+    codes: list[str] = Field(examples=[["81234560000000020002"]], min_length=1, max_length=PACKS_MAX)
     giver: str | None = Field(default=None, description="13 digits: who gave the packs")
     taker: str | None = Field(default=None, description="13 digits: who took them")
     mode: str = Field(default="scan", description="scan, manual or offline")

@@ -13,13 +13,13 @@ from typing import Annotated, Any
 import psycopg
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
-from api.auth import LedgerHere, MayCheckPacks
+from api.auth import LedgerHere, MayCheckPacks, MayCommand
 from api.bodies import FieldReader, Input, documented_model, parsed
 from api.ledger import Ledger, now
 from api.packs import Said, packs_of, state_of, verdict_json
-from ledger.access import Action, Actor
+from ledger.access import Actor
 from ledger.codes import node_text, parse_node
 from ledger.credentials import get_credential
 from ledger.documents import Json, write_json
@@ -53,9 +53,11 @@ class BulkBody(Input):
         "0d3c5a52-8f0e-4c77-9f7e-0b7f6f1f3a02"
     ])  # fmt: skip
     node: str = Field(examples=["330212001"])
-    command: Command = Field(examples=["receive"], strict=False)
+    command: Annotated[Command, WithJsonSchema({"type": "string", "enum": [*Command]})] = Field(
+        examples=["receive"], strict=False
+    )
     at: str = Field(examples=["2026-11-25T08:00:00+08:00"])
-    codes: list[str] = Field(examples=[["81234560000000010001"]], min_length=1, max_length=CODES_MAX)
+    codes: list[str] = Field(examples=[["81234560000000030003"]], min_length=1, max_length=CODES_MAX)
     mode: str = Field(default="scan", description="scan, manual or offline")
     batch: str | None = Field(default=None, max_length=20, description="of all the packs, where their codes do not say")
     expires: str | None = Field(default=None, max_length=20)
@@ -157,10 +159,9 @@ def _ask(job: Job, actor: Actor, given: list[Said], first: int, last: int) -> As
 
 @router.post("/packs/bulk", status_code=202, openapi_extra=documented_model(BulkBody))
 def post_bulk(
-    ledger: LedgerHere, actor: MayCheckPacks, request: Request, body: Annotated[BulkBody, Depends(parsed(BulkBody))]
+    ledger: LedgerHere, actor: MayCommand, request: Request, body: Annotated[BulkBody, Depends(parsed(BulkBody))]
 ) -> Response:  # fmt: skip
     """Give a command for many packs. It is done in parts; `Location` says how far it is, and what was decided."""
-    actor.require(Action.CHECK_PACKS if body.command is Command.VERIFY else Action.GIVE_COMMANDS)
     read = FieldReader()
     job_id = read("job", lambda: uuid.UUID(body.job))
     node = read("node", lambda: parse_node(body.node))

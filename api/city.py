@@ -18,7 +18,7 @@ from ledger.registers import REGISTERS
 from ledger.registers.fields import day_of
 from ledger.settings import Settings
 from ledger.worker import integrate_now
-from scanners.city import City, write
+from scanners.city import TABLES, City, write
 
 FIRST_DAY = "2026-11-01"
 REFUSALS_SHOWN = 100
@@ -96,8 +96,8 @@ def load_city(ledger: Ledger, folder: Path, report: Report) -> tuple[Filed, Capt
 
 
 def file_tables(ledger: Ledger, folder: Path, report: Report) -> Iterator[tuple[Path, Filed]]:
-    """File the sheets of all registers, those first that others refer to."""
-    for register in REGISTERS:
+    """File the sheets of the registers that a city has, those first that others refer to."""
+    for register in (register for register in REGISTERS if f"{register.plural}.csv" in TABLES):
         path = folder / f"{register.plural}.csv"
         done = 0
         with path.open("rb") as file:

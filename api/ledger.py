@@ -140,7 +140,7 @@ def ledger_on(
     settings: Settings, database: Database, lanes: Lanes, keys: KeyFolder, signer: Signer, worker: Worker | None = None
 ) -> Iterator[Ledger]:
     """A ledger made of these parts, with its counter and its gate."""
-    counter = Counter(database, lanes, keys.secret(), now, lambda: now().astimezone(settings.zone).date())
+    counter = Counter(database, lanes, keys.secret(), now, settings.zone)
     gate = Gate(database, now)
     try:
         with contextlib.ExitStack() as exits:

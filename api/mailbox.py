@@ -41,7 +41,8 @@ class Mailbox:
                 answers = gathering.ask_all([question for question, _ in asked])
             except LedgerError as error:
                 for _, waiting in asked:
-                    waiting.set_exception(error)
+                    if not waiting.done():
+                        waiting.set_exception(error)
                 continue
             for (_, waiting), answer in zip(asked, answers, strict=True):
                 answer.add_done_callback(partial(self._post, waiting))

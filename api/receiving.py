@@ -45,10 +45,12 @@ class ReceivingBody(Input):
     scan: str = Field(examples=["0d3c5a52-8f0e-4c77-9f7e-0b7f6f1f3a03"])
     node: str = Field(examples=["330212001"])
     at: str = Field(examples=["2026-11-25T08:00:00+08:00"])
-    sender: str | None = Field(default=None, examples=["3302120220000"], description="13 digits")
-    bill: str | None = Field(default=None, max_length=40, examples=["CK-1"], description="the sender's number")
+    sender: str | None = Field(default=None, examples=["3302120010000"], description="13 digits")
+    bill: str | None = Field(
+        default=None, max_length=40, examples=["XS202611250001"], description="the sender's number"
+    )
     event: str | None = Field(default=None, max_length=1000, description="id of the shipping event, instead")
-    codes: list[str] = Field(examples=[["81234560000000010001"]], max_length=PACKS_MAX)
+    codes: list[str] = Field(examples=[["81234560000000020002"]], max_length=PACKS_MAX)
 
 
 @router.post("/receiving", status_code=201, openapi_extra=documented_model(ReceivingBody))

@@ -131,7 +131,10 @@ def revoke(present: Credential, actor: str, now: datetime) -> Request:
     return change_request("credential", row, actor)
 
 
-_READ = "SELECT * FROM credential WHERE credential = ANY(%b)"
+_READ = """
+SELECT credential, version, role, label, key_hash, home_node, nodes, expires_at, revoked_at FROM credential
+WHERE credential = ANY(%b)
+"""
 
 
 def admit(connection: psycopg.Connection, keys: Sequence[str], now: datetime) -> list[Actor | NotSignedIn]:

@@ -26,6 +26,7 @@ class Gate(Gathering[str, Actor]):
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._known: dict[bytes, tuple[Actor, float]] = {}
+        self._changes = 0
         super().__init__("gate", database, self._admit)
 
     def known(self, key: str) -> Actor | None:
@@ -35,17 +36,19 @@ class Gate(Gathering[str, Actor]):
 
     def forget(self) -> None:
         """A credential was changed: ask for all of them again."""
+        self._changes += 1
         self._known.clear()
 
     def _admit(self, connection: psycopg.Connection, asked: list[Asked[str, Actor]]) -> None:
-        until = time.monotonic() + FRESH_S
+        until, changes = time.monotonic() + FRESH_S, self._changes
         for one, found in zip(asked, admit(connection, [one.question for one in asked], self._clock()), strict=True):
             if isinstance(found, NotSignedIn):
                 one.answer.set_exception(found)
                 continue
             if len(self._known) >= KNOWN_MAX:
                 self._known.clear()
-            self._known[_mark(one.question)] = (found, until)
+            if changes == self._changes:  # else it may be what was before
+                self._known[_mark(one.question)] = (found, until)
             one.answer.set_result(found)
 
 

@@ -21,6 +21,7 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 ROUND_MAX = 256
 WAITING_MAX = 20_000
+_CLOSED = "the ledger is shutting down; send this again to the next process"
 _log = logging.getLogger(__name__)
 
 
@@ -43,6 +44,7 @@ class Gathering(Generic[Q, A]):
         self._waiting: queue.SimpleQueue[list[Asked[Q, A]] | None] = queue.SimpleQueue()
         self._connection: psycopg.Connection | None = None
         self._closed = False
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -52,24 +54,31 @@ class Gathering(Generic[Q, A]):
 
     def ask_all(self, questions: Sequence[Q]) -> "list[Future[A]]":
         """The same for several that came together: they are handed over together."""
-        if self._closed:
-            raise Unavailable("the ledger is shutting down; send this again to the next process")
         if self._waiting.qsize() > WAITING_MAX:
             raise Busy(f"{WAITING_MAX} questions wait already; send this again in a second")
         asked: list[Asked[Q, A]] = [Asked(question) for question in questions]
         answers = [one.answer for one in asked]
-        self._waiting.put(asked)
+        if not self._put(asked):
+            raise Unavailable(_CLOSED)
         return answers
 
     def again(self, asked: Asked[Q, A]) -> None:
         """Answer this one in the next round."""
         asked.tries += 1
-        self._waiting.put([asked])
+        if not self._put([asked]):
+            asked.answer.set_exception(Unavailable(_CLOSED))
+
+    def _put(self, asked: list[Asked[Q, A]]) -> bool:
+        with self._lock:
+            if not self._closed:
+                self._waiting.put(asked)
+            return not self._closed
 
     def close(self) -> None:
         """Answer what waits, then end."""
-        self._closed = True
-        self._waiting.put(None)
+        with self._lock:
+            self._closed = True
+            self._waiting.put(None)
         self._thread.join()
         if self._connection is not None:
             self._connection.close()
@@ -86,7 +95,8 @@ class Gathering(Generic[Q, A]):
                     self._waiting.put(None)
                     break
                 asked += following
-            self._round(asked)
+            # Whoever gave up meanwhile is left out; from here on nobody can. Who is asked again was let in before.
+            self._round([one for one in asked if one.tries or one.answer.set_running_or_notify_cancel()])
 
     def _round(self, asked: list[Asked[Q, A]]) -> None:
         try:
@@ -97,12 +107,12 @@ class Gathering(Generic[Q, A]):
                 if not connection.closed:
                     connection.rollback()
         except Exception as error:
-            refusal = error if isinstance(error, LedgerError) else Unavailable("the database cannot be read right now")
-            if refusal is not error:
+            if not isinstance(error, LedgerError):
                 _log.error("questions could not be answered", exc_info=error)
+            out = isinstance(error, psycopg.Error)
             for one in asked:
                 if not one.answer.done():
-                    one.answer.set_exception(refusal)
+                    one.answer.set_exception(Unavailable("the database cannot be read right now") if out else error)
 
     def _connected(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed or self._connection.broken:

@@ -322,6 +322,7 @@ pack = Table(
     Column("batch", Text),
     Column("expires", Date),
     Column("units", Integer, nullable=False, comment="how many units were taken out of it"),
+    Column("made", Boolean, nullable=False, comment="its maker said batch and expiry"),
     Column("product", Text, nullable=False),
     Index("pack_by_batch", "product", "batch"),  # who holds what of this batch? is anything of it recorded?
     comment="how each pack of a drug stands",

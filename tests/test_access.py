@@ -30,6 +30,11 @@ PARTY_BODY = {"party": f"{NODE}0001", "kinds": ["farm"], "legal_name": "x", "cre
 SCAN_BODY = {"scan": "6a1c1e0e-6b1f-4b55-8d5d-0a8a4f1f2c01", "node": NODE, "step": "opening_stock", "goods": "21113011",
              "quantity": "1", "at": "2026-11-25T08:00:00+08:00"}  # fmt: skip
 VOID_BODY = {"reason": "did_not_occur", "at": "2026-11-25T08:00:00+08:00"}
+TRADE = {Role.PHARMACY, Role.MANUFACTURER, Role.WHOLESALER, Role.REGULATOR}
+DRUG = "81234560000000010001"
+PACK_BODY = {"scan": "6a1c1e0e-6b1f-4b55-8d5d-0a8a4f1f2c02", "node": NODE, "at": "2026-11-25T08:00:00+08:00"}
+BILL_BODY = {"party": f"{NODE}0000", "bill": "X1", "type": "206", "at": PACK_BODY["at"], "codes": [DRUG]}
+RECEIVING_BODY = {**PACK_BODY, "event": "urn:x:y", "codes": [DRUG]}
 CREDENTIAL_BODY = {"role": "regulator", "label": "x"}
 
 # method, path, body, who may. Written by hand from the issue and DESIGN.md, not from ledger/access.py.
@@ -53,6 +58,19 @@ ROUTES: list[tuple[str, str, object, set]] = [
     ("GET", "/balances/urn:x:y", None, READERS),
     ("POST", "/official", {}, WRITERS),
     ("GET", f"/official/retail_market_tran_info_summ?node={NODE}", None, READERS),
+    ("GET", f"/packs/{DRUG}", None, READERS),
+    ("POST", f"/packs/{DRUG}/lock", PACK_BODY, TRADE),
+    ("POST", "/packs/bulk", {**PACK_BODY, "job": PACK_BODY["scan"], "command": "lock", "codes": [DRUG]}, TRADE),
+    ("GET", f"/packs/bulk/{PACK_BODY['scan']}", None, READERS),
+    ("GET", f"/packs/bulk/{PACK_BODY['scan']}/results", None, READERS),
+    ("GET", "/bills/types", None, READERS),
+    ("POST", "/bills", BILL_BODY, TRADE),
+    ("GET", f"/bills/{NODE}0000/X1", None, READERS),
+    ("POST", "/receiving", RECEIVING_BODY, TRADE),
+    ("GET", "/recalls/ZH-1", None, READERS),
+    ("GET", "/verify/gtin/06901234500301/lot/B/ser/S?exp=280630", None, READERS),
+    ("GET", "/verify/checkConnectivity?gtin=06901234500301", None, READERS),
+    ("GET", f"/public/packs/{DRUG}", None, EVERYBODY),
     ("GET", "/checkpoint", None, EVERYBODY),
     ("GET", "/key", None, EVERYBODY),
     ("GET", "/tile/entries/000.p/1", None, EVERYBODY),

@@ -149,24 +149,32 @@ FILED = {
          "notified_at": "2026-11-25T09:00:00Z", "planned_at": "2026-11-25T10:00:00Z",
          "progress_at": "2026-11-26T08:00:00Z"},
     ],
+    "differences": [
+        {"number": "330212023-0d3c5a52-1", "kind": "missing_product", "shipment": "urn:suyuan:bill:1", "quantity": "3",
+         "product": "8123456", "codes": "urn:suyuan:drug:81234560000000010001", "request": "send_product"},
+        {"number": "330212023-0d3c5a52-2", "kind": "overage", "shipment": "urn:suyuan:bill:2", "quantity": "1",
+         "product": "8123456", "request": "return", "response": "return"},
+    ],
     "drug-markets": [{"market": "drugs", "rules": "china", "soft": "1"}],
 }  # fmt: skip
-"""Records of every register; the third party leaves and is erased, the second recall ends."""
-STEPS = {"parties": "suspend", "licences": "suspend", "recalls": "end"}
+"""Records of every register; the third party leaves and is erased, the second recall ends, as the second difference."""
+STEPS = {"parties": "suspend", "licences": "suspend", "recalls": "end", "differences": "resolve"}
 """What becomes of them at once."""
 
 
 def register(ledger: Ledger) -> None:
-    keeper = ledger.registrar(OPERATOR)
     for name, given in FILED.items():
+        till = Actor("till", Role.PHARMACY, frozenset([330212023]), 330212023)
+        keeper = ledger.registrar(till if name == "differences" else OPERATOR)
         for one in given:
             with ledger.database.read() as connection:
                 request, key = file_one(connection, keeper, register_of(name), one, "filed for a test")
             ledger.record(request)
-            if name in STEPS and key != ("ZH-2026-0001",):
+            if name in STEPS and key not in (("ZH-2026-0001",), ("330212023-0d3c5a52-1",)):
                 with ledger.database.read() as connection:
                     present = record(connection, ledger.vault, register_of(name), key)
                 ledger.record(keeper.step(present, STEPS[name], "a reason"))
+    keeper = ledger.registrar(OPERATOR)
     for count in (3, 2):
         lease(ledger.database, ledger.lanes.record, slips_of_party(PartyCode(f"{B}0001")), count, "operator")
     lease(ledger.database, ledger.lanes.record, slips_of_party(PartyCode(f"{B}0002")), 1, "operator")

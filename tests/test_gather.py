@@ -236,7 +236,7 @@ def begin_to_close(desk: Desk) -> threading.Thread:
     return closing
 
 
-def test_what_is_asked_again_while_it_closes_is_answered(desk: Desk) -> None:
+def test_what_is_asked_again_while_it_closes_is_told_so(desk: Desk) -> None:
     """A round that lost to a rival asks again: behind the end, nobody would ever answer it."""
 
     def later(_: psycopg.Connection, asked: Round) -> None:
@@ -251,4 +251,5 @@ def test_what_is_asked_again_while_it_closes_is_answered(desk: Desk) -> None:
     closing = begin_to_close(desk)
     desk.let_go()
     closing.join(PATIENCE_S)
-    assert answer.result(1) == 5
+    with pytest.raises(Unavailable):
+        answer.result(1)

@@ -1,7 +1,7 @@
 """The state machine of packs against what the issue and the standards say of it, each written here once more by hand.
 
-Sources: `drugs_and_warnings.md` 1.1 to 1.6 and 3, `china.md` 2. Where the code does otherwise than they say, the case
-is an expected failure of its own below, and the random walk leaves it out (`reported`).
+Sources: `drugs_and_warnings.md` 1.1 to 1.7 and 3, `china.md` 2. Where the code does otherwise, the case is an expected
+failure of its own at the end, and the random walk leaves it out (`reported`).
 """
 
 import json
@@ -9,7 +9,8 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from ledger.access import Role
 from ledger.gs1 import Key
 from ledger.identifiers import uri_of
-from ledger.packs.decision import ENGLISH, Decision, Known, Mode, Order, Product, Reason, Recalled, decide
+from ledger.packs.decision import ENGLISH, Decision, Known, Mode, Order, Product, Reason, Recalled, decide, undo_until
 from ledger.packs.effects import Effect, Outcome, Standing, after, outcomes_json, outcomes_of
 from ledger.packs.states import STATE_NAMES, TRACE_OF, VARIANTS, Command, State
 from ledger.registers.drugs import Market
@@ -50,7 +51,7 @@ SAID = """
     ship         AL  -AL   PWM    PWM     =     any
     supply       A   -A    PW     PW      S     any
     split        A   -A    P      P       A     any
-    undo         SPF SPF   PW     PW      A     same
+    undo         SPF SPF   PWM    PWMR    A     same
     return       .   S     .      P       L     same
     sample       A   -A    PW     PWMR    P     any
     free_sample  A   -A    WM     WM      F     any
@@ -68,12 +69,15 @@ for _word, *_eu_cn, _makes, _place in (line.split() for line in SAID.strip().spl
             _rows[Command(_word)] = Row(_eu_cn[_n], _makes, _eu_cn[_n + 2], _place)
 SELLS, ASKS = {C.SUPPLY, C.SPLIT, C.FREE_SAMPLE, C.EXPORT, C.UNDO, C.VERIFY}, {C.UNDO, C.VERIFY}
 """What is refused for an expired, recalled or withdrawn pack (1.1, 1.3); what of it sells nothing itself."""
+DONE = {row.makes: str(one) for one, row in EXPECTED[Market.CHINA].items()} | {"A": "commission", "L": "lock"}
+MADE = {done: letter for letter, done in DONE.items()}
 
 
 def pack(state: str = "A", **other: Any) -> Standing | None:
     if state == "-":
         return None
-    return replace(Standing(LETTERS[state], NOW - DAY, HERE, "till", state in "AL", BATCH, EXPIRES), **other)
+    made = Standing(LETTERS[state], NOW - DAY, HERE, "till", DONE[state], state in "AL", BATCH, EXPIRES)
+    return replace(made, **other)
 
 
 def order(command: Command | str, **other: Any) -> Order:
@@ -99,8 +103,6 @@ def test_a_command_is_taken_in_a_state_or_from_a_role_that_the_standards_do_not_
         row, rule = EXPECTED[market].get(command), VARIANTS[market].rules.get(command)
         assert (row is None) == (rule is None and command is not C.VERIFY), command
         for letter in ["-", *LETTERS] if row else []:
-            if letter == "-" and market is Market.CHINA and command in (C.UNLOCK, C.RETURN):
-                continue  # reported, below
             said = order(command, undoes=LETTERS.get(letter), units=1 if command is C.SPLIT else 0)
             standing = pack(letter, by="another till")
             taken = ask(said, standing, market=market).taken
@@ -112,20 +114,9 @@ def test_a_command_is_taken_in_a_state_or_from_a_role_that_the_standards_do_not_
                 assert (gives and taken) == (short in row.roles and letter in row.states), (letter, command, role)
             if taken and command is not C.VERIFY:
                 now = after(standing, Effect(CODE, command), NOW, HERE, "till") or standing
-                kept = letter if letter != "-" else "A"
-                assert now and now.state is LETTERS[kept if row.makes == "=" else row.makes], (letter, command)
-
-
-@pytest.mark.parametrize("market", Market)
-@pytest.mark.parametrize("letter", "SPF")
-def test_an_undo_is_taken_after_ten_days_or_elsewhere_or_of_another_state(market: Market, letter: str) -> None:
-    since, said = NOW - 10 * DAY, order("undo", undoes=LETTERS[letter])
-    assert ask(said, pack(letter, since=since), market=market).taken
-    assert [ask(order("undo", units=n), pack(units=3), market=market).taken for n in (3, 4)] == [True, False]
-    late = ask(said, pack(letter, since=since - SECOND), market=market)
-    assert late.reasons == (Reason.TOO_LATE,) and not late.alert
-    assert ask(replace(said, node=THERE), pack(letter), market=market).reasons == (Reason.OTHER_PLACE,)
-    assert ask(replace(said, undoes=State.LOCKED), pack(letter), market=market).reasons == (Reason.OTHER_STATE,)
+                assert now and now.state is LETTERS[letter.replace("-", "A") if row.makes == "=" else row.makes], (
+                    command
+                )
 
 
 @pytest.mark.parametrize("mode", [Mode.SCAN, Mode.MANUAL])
@@ -133,7 +124,7 @@ def test_an_undo_is_taken_after_ten_days_or_elsewhere_or_of_another_state(market
 def test_an_expired_recalled_or_withdrawn_pack_is_sold_or_cannot_be_cleared_away(command: Command, mode: Mode) -> None:
     letter = EXPECTED[Market.CHINA][command].states[-1]
     bad = (known(today=date(2028, 7, 1)), known(recalls=[RECALLS[0]]), known(recalls=[RECALLS[2]]))
-    said = order(command, mode=mode)
+    said = order(command, mode=mode, undoes=LETTERS.get(letter))
     for reason, facts in zip((Reason.EXPIRED, Reason.RECALLED, Reason.WITHDRAWN), bad, strict=True):
         assert (reason in ask(said, pack(letter, by="x"), facts).reasons) == (command in SELLS)
     for facts in (known(today=EXPIRES), known(recalls=[RECALLS[1], *RECALLS[3:]])):
@@ -147,98 +138,137 @@ class Model:
     """One pack as the issue tells it. Knows nothing of the code's tables."""
 
     def __init__(self, market: Market, state: str = "-") -> None:
-        self.market, self.state, self.since, self.node, self.held = market, state, NOW, 0, False
-        self.batch, self.expires, self.units, self.split_at = None, None, 0, NOW
-        self.made_by: tuple[Command, str, int] | None = None
-        self.last: dict[tuple[Command, str, int], datetime] = {}
+        self.market, self.state, self.since, self.node, self.held, self.by = market, state, NOW, 0, False, ""
+        self.batch, self.expires, self.units, self.done = None, None, 0, ""
+        self.made_at, self.split_at, self.split_on = 0, 0, NOW
         self.refused: Counter[tuple[Command, int]] = Counter()
 
-    def bad(self, said: Order, facts: Known) -> bool:
+    def status(self, said: Order, facts: Known) -> tuple[set[Reason], set[Reason]]:
+        """What date and recalls say against the pack, and what they say besides."""
         batch, expires = self.batch or said.batch, self.expires or said.expires
-        recalled = any(not r.exercise and (r.batches is None or batch in r.batches) for r in facts.recalls)
-        return recalled or (expires is not None and expires < facts.today)
+        concern = [r for r in facts.recalls if r.batches is None or batch in r.batches]
+        bad = {Reason.RECALLED if r.batches else Reason.WITHDRAWN for r in concern if not r.exercise}
+        told = {Reason.EXERCISE for r in concern if r.exercise}
+        if batch is None and any(r.batches and not r.exercise for r in facts.recalls):
+            told.add(Reason.BATCH_UNKNOWN)
+        day = said.at.date() if said.mode is Mode.OFFLINE else facts.today
+        return bad | ({Reason.EXPIRED} if expires is not None and expires < day else set()), told
 
-    def already(self, said: Order) -> bool:
-        return self.state not in "-A" and EXPECTED[self.market][said.command].makes == self.state
+    def unknown(self, said: Order, facts: Known) -> set[Reason]:
+        """What is said against a pack of which nothing is recorded."""
+        if said.command is C.COMMISSION:
+            return set()
+        if facts.twin:
+            return {Reason.KEYBOARD}
+        if self.market is Market.CHINA and said.command in (C.UNDO, C.UNLOCK, C.RETURN):
+            return {Reason.NOTHING_TO_UNDO if said.command is C.UNDO else Reason.NOT_IN_STATE}
+        if self.market is Market.CHINA or facts.product is None:
+            return set() if facts.product else {Reason.UNKNOWN_PRODUCT}
+        return {Reason.MISTYPED if typed(said) else Reason.UNKNOWN_PACK if facts.siblings else Reason.NO_DATA}
 
-    def mistaken(self, said: Order) -> tuple[bool, bool]:
-        """Whether batch or expiry are others than recorded, and whether that is odd enough to alert."""
-        batch = None not in (said.batch, self.batch) and said.batch != self.batch
-        expires = None not in (said.expires, self.expires) and said.expires != self.expires
-        if expires and said.mode is Mode.MANUAL:
-            expires = f"{said.expires:%y%m}" != f"{self.expires:%y%m}"
-        innocent = batch and said.batch in (self.batch.swapcase(), self.batch + EAN)
-        return batch or expires, (batch and not innocent) or expires
+    def mistaken(self, said: Order) -> set[Reason]:
+        """Whether batch or expiry are others than recorded."""
+        found, expires = set(), None not in (said.expires, self.expires) and said.expires != self.expires
+        if expires and not (typed(said) and f"{said.expires:%y%m}" == f"{self.expires:%y%m}"):
+            found.add(Reason.EXPIRY)
+        if None not in (said.batch, self.batch) and said.batch != self.batch:
+            keyboard = len({one.lower().replace("y", "z") for one in (said.batch, self.batch)}) == 1
+            glued = said.batch in (self.batch + EAN, self.batch + EAN[:8])
+            found.add(Reason.KEYBOARD if keyboard else Reason.GLUED if glued else Reason.BATCH)
+        return found
 
-    def may(self, said: Order, now: datetime) -> bool:
+    def fills(self, said: Order) -> bool:
+        return bool((said.batch and not self.batch) or (said.expires and not self.expires))
+
+    def forbidden(self, said: Order, now: datetime) -> set[Reason]:
+        """What the state says against it."""
         row, here = EXPECTED[self.market][said.command], self.node == said.node
         if said.command is C.COMMISSION:
-            return self.state == "-" or bool((said.batch and not self.batch) or (said.expires and not self.expires))
-        if said.command is C.UNDO and self.state == "A":
-            return here and 0 < said.units <= self.units and now - self.split_at <= 10 * DAY
-        if said.command is C.UNDO and self.state in "SPF":
-            return here and now - self.since <= 10 * DAY and said.undoes is LETTERS[self.state]
-        opened = said.command is C.SUPPLY and self.units > 0
-        return self.state in row.states and (here or row.place == "any") and not opened
+            return set() if self.fills(said) and self.state not in "DXTC" else {Reason.COMMISSIONED}
+        if said.command is C.UNDO:
+            return self.not_undone(said, now)
+        if self.state in row.states:
+            there = row.place == "same" and said.node != (self.made_at if self.state == "L" else self.node)
+            opened = said.command is C.SUPPLY and self.units > 0
+            return {Reason.OTHER_PLACE} if there else {Reason.OPENED} if opened else set()
+        if self.done == said.command and row.makes not in "A=":
+            return {Reason.ALREADY_HERE if here else Reason.ALREADY_ELSEWHERE}
+        gone = self.state in "SDPFXTC" and said.command in SELLS - ASKS and not here
+        return {Reason.GONE if gone else Reason.NOT_IN_STATE}
 
-    def decide(self, said: Order, facts: Known, now: datetime) -> tuple[bool, bool, bool]:
-        """Taken, again, alert."""
-        late, typed, elsewhere = said.mode is Mode.OFFLINE, said.mode is Mode.MANUAL, self.node != said.node
-        same = self.already(said) and self.made_by == (said.command, said.by, said.node)
-        if same and not late and now - self.since <= SOON:
-            return True, True, False
-        alert, taken, (wrong, odd) = False, True, self.mistaken(said)
-        trusted = self.market is Market.CHINA and facts.product is not None and not facts.twin
-        if self.state == "-" and said.command is not C.COMMISSION and not trusted:
-            taken, alert = False, facts.product is not None and not facts.twin and facts.siblings and not typed
-        elif wrong:
-            taken, alert = False, odd and not typed
-        elif not self.may(said, now):
-            gone = self.state not in "-AL" and said.command in SELLS - ASKS
-            taken, alert = False, elsewhere and (gone or self.already(said)) and not typed
-            if self.already(said) and not elsewhere and not late:
-                alert = self.refused[said.command, said.node] >= 2
-        if said.command in SELLS and self.bad(said, facts):
-            has_left = late and said.command not in ASKS
-            taken, alert = taken and has_left, alert or has_left
-        return taken, False, alert
+    def not_undone(self, said: Order, now: datetime) -> set[Reason]:
+        opened = self.state == "A" and self.units > 0
+        if self.state not in "SPF" and not opened:
+            return {Reason.FOR_GOOD if self.state in "DXTC" else Reason.NOTHING_TO_UNDO}
+        if said.node != (self.split_at if opened else self.node):
+            return {Reason.OTHER_PLACE}
+        found = {Reason.TOO_LATE} if now - (self.split_on if opened else self.since) > 10 * DAY else set()
+        if opened and said.units and said.undoes in (None, State.ACTIVE):
+            return found | ({Reason.NOTHING_TO_UNDO} if said.units > self.units else set())
+        named = not opened and not said.units and said.undoes is LETTERS[self.state]
+        return found if named else found | {Reason.OTHER_STATE}
+
+    def same(self, said: Order, now: datetime) -> bool:
+        """Whether it is the same scan once more."""
+        done = f"{said.command} {said.units}" if said.units else said.command
+        alone = said.single and said.mode is not Mode.OFFLINE
+        return alone and (self.done, self.by, self.node) == (done, said.by, said.node) and now - self.since <= SOON
+
+    def decide(self, said: Order, facts: Known, now: datetime) -> tuple[set[Reason], set[Reason], bool, bool]:
+        """Reasons against it, what is odd, again, alert."""
+        late, (bad, odd) = said.mode is Mode.OFFLINE, self.status(said, facts)
+        if said.command in (C.SUPPLY, C.SPLIT) and self.state in "-A" and self.node != said.node:
+            odd.add(Reason.NOT_RECEIVED if self.state == "-" else Reason.HELD_ELSEWHERE)
+        again = self.same(said, now)
+        if said.command is C.SPLIT and facts.product and self.units + said.units * (not again) > 24:
+            odd.add(Reason.OVER_UNITS)
+        if again:
+            return set(), odd, True, False
+        against = self.unknown(said, facts) if self.state == "-" else self.mistaken(said) or self.forbidden(said, now)
+        alert = bool(against & OF_CODE) and not typed(said)
+        alert |= bool(against & OF_PLACE) and said.command is not C.LOCK
+        alert |= Reason.ALREADY_HERE in against and not late and self.refused[said.command, said.node] >= 2
+        if said.command in SELLS and late and said.command not in ASKS:
+            left = set() if against else bad
+            return against, odd | left, False, alert or bool(left)
+        return against | (bad if said.command in SELLS else set()), odd, False, alert
 
     def move(self, said: Order, now: datetime) -> None:
         command, makes = said.command, EXPECTED[self.market][said.command].makes
         self.batch, self.expires = self.batch or said.batch, self.expires or said.expires
-        self.last[command, said.by, said.node] = now
         if command is C.COMMISSION and self.state != "-":
             return
         if command is C.SPLIT:
-            self.units, self.split_at = self.units + said.units, now
+            self.units, self.split_at, self.split_on = self.units + said.units, said.node, now
         if command is C.UNDO and self.state == "A":
             self.units -= said.units
         if makes != "=":
-            self.state, self.made_by = makes, (command, said.by, said.node)
-            self.refused.clear()
-        self.state, self.since, self.node = self.state.replace("-", "A"), now, said.node
+            self.state, self.made_at = makes, said.node
+        self.refused.clear()
+        self.done = f"{command} {said.units}" if said.units else str(command)
+        self.state, self.since, self.node, self.by = self.state.replace("-", "A"), now, said.node, said.by
         self.held = self.state in "AL" and command is not C.SHIP
 
-    def reported(self, said: Order, facts: Known, now: datetime) -> bool:
+    def reported(self, said: Order, now: datetime) -> bool:
         """Cases where the code is known to do otherwise: the expected failures at the end of this file."""
-        command, state, last = said.command, self.state, self.last.get((said.command, said.by, said.node))
-        locked_otherwise = self.made_by != (command, said.by, said.node) or now - self.since <= SOON
-        fills = self.may(said, now) or (said.batch, said.expires) == (self.batch, self.expires)
-        past = self.already(said) or said.at.date() < facts.today
+        command, state, same = said.command, self.state, self.same(said, now)
+        moved = self.node != self.split_at or (now - self.since <= 10 * DAY) != (now - self.split_on <= 10 * DAY)
         return (
-            (state == "-" and self.market is Market.CHINA and command in (C.UNLOCK, C.RETURN, C.UNDO))
-            or (command is C.UNLOCK and state == "A")
-            or (command in (C.LOCK, C.RETURN) and state == "L" and locked_otherwise)
-            or (command is C.UNDO and state == "A" and (self.units == 0 or now - self.split_at > 10 * DAY))
-            or (command is C.COMMISSION and state != "-" and (state in "DT" or not fills))
-            or (said.mode is Mode.OFFLINE and self.bad(said, facts) and past)
-            or (last is not None and now - last <= SOON and command in REPEATED)
+            (state == "-" and self.market is Market.EU and command in (C.UNDO, C.UNLOCK))
+            or (command is C.UNLOCK and state == "L" and self.node != self.made_at)
+            or (command is C.UNDO and state == "A" and self.units > 0 and moved)
+            or (same and command is C.COMMISSION and self.fills(said))
+            or (same and command is C.SPLIT and self.units <= 24 < self.units + said.units)
         )
 
 
-REPEATED = (C.COMMISSION, C.RECEIVE, C.SHIP, C.SPLIT, C.UNDO, C.UNLOCK)
+def typed(said: Order) -> bool:
+    return said.typed or said.mode is Mode.MANUAL
+
+
+OF_CODE, OF_PLACE = {Reason.UNKNOWN_PACK, Reason.BATCH, Reason.EXPIRY}, {Reason.ALREADY_ELSEWHERE, Reason.GONE}
 PEOPLE = [(f"{role}{till}", node) for role in ROLES for node in (HERE, THERE) for till in "12"]
-ENDS = (C.DESTROY, C.STEAL, C.EXPORT, C.CHECK_OUT)
+BATCHES = ["B8", "by7", "BZ7", BATCH + EAN, BATCH + EAN[:8], BATCH + EAN[:9], BATCH + "-" * 8, EAN]
 WAITS = [SECOND * n for n in (0, 1, 20, 59, 60, 61, 3600)] + [DAY, 9 * DAY, 10 * DAY, 12 * DAY]
 RECALLS = [Recalled("1", frozenset({BATCH})), Recalled("2", frozenset({"B1"})), Recalled("3", None),
            Recalled("4", None, True), Recalled("5", frozenset({BATCH}), True)]  # fmt: skip
@@ -247,19 +277,22 @@ RECALLS = [Recalled("1", frozenset({BATCH})), Recalled("2", frozenset({"B1"})), 
 def anything(dice: random.Random, model: Model, now: datetime) -> Order:
     """An order that makes sense more often than not."""
     rows, luck = EXPECTED[model.market], dice.random()
-    command = dice.choices([*rows], [1 if one in ENDS else 6 for one in rows])[0]
+    command = dice.choices([*rows], [1 if row.makes in "DXTC" else 6 for row in rows.values()])[0]
     if model.state in "-SPFL" and luck < 0.4:
         command = C.COMMISSION if model.state == "-" else C.UNLOCK if model.state == "L" else C.UNDO
         command = C.RETURN if model.state == "S" and luck < 0.1 and C.RETURN in rows else command
     fit = [one for one in PEOPLE if one[0][0] in rows[command].roles and (one[1] == model.node or dice.random() < 0.3)]
     by, node = dice.choice(fit if fit and luck < 0.95 else PEOPLE)
     mode = dice.choice([Mode.SCAN, Mode.SCAN, Mode.MANUAL, Mode.OFFLINE])
-    batch = dice.choice([BATCH] * 30 + [None, "B8", BATCH.lower(), BATCH + EAN])
+    batch = dice.choice([BATCH] * 30 + [None, None, *BATCHES])
     expires = dice.choice([EXPIRES] * 30 + [None, EXPIRES.replace(day=1), EXPIRES.replace(month=5)])
-    parts = command is C.SPLIT or (command is C.UNDO and model.state == "A")
-    undoes = LETTERS.get(dice.choice([model.state] * 4 + ["S", "F"])) if command is C.UNDO and not parts else None
-    at, units = now - dice.choice([SECOND, DAY]) * (mode is Mode.OFFLINE), dice.choice([1, 6, 20]) * parts
-    return order(command, by=by, node=node, mode=mode, batch=batch, expires=expires, units=units, undoes=undoes, at=at)
+    odd, opened = dice.random() < 0.1, command is C.UNDO and model.state == "A"
+    parts = command is C.SPLIT or (command is C.UNDO and opened is not odd)
+    undoes = LETTERS.get(dice.choice([model.state] * 6 + ["S", "F", "-"])) if command is C.UNDO else None
+    at, units = now - dice.choice([SECOND, DAY]) * (mode is Mode.OFFLINE), dice.choice([1, 6, 24]) * parts
+    undoes = undoes if not opened or odd else dice.choice([None, State.ACTIVE])
+    more = {"units": units, "undoes": undoes, "typed": dice.random() < 0.1, "single": dice.random() < 0.9}
+    return order(command, by=by, node=node, mode=mode, batch=batch, expires=expires, at=at, **more)
 
 
 def walk(seed: int, met: Counter[str]) -> None:
@@ -274,29 +307,31 @@ def walk(seed: int, met: Counter[str]) -> None:
         if model.state in "DXTC" and dice.random() < 0.3:
             model, standing = Model(market), None
         new = anything(dice, model, now)
-        said = replace(said, mode=new.mode, at=new.at) if said and dice.random() < 0.3 else new
+        said = replace(said, mode=new.mode, at=new.at) if said and dice.random() < 0.4 else new
         facts = Known(now.date(), product, recalls, dice.random() < 0.5, twin)
-        if said.by[0] not in EXPECTED[market][said.command].roles or model.reported(said, facts, now):
+        if said.by[0] not in EXPECTED[market][said.command].roles or model.reported(said, now):
             continue
         refused = model.refused[said.command, said.node]
         got = decide(VARIANTS[market], said, standing, facts, now, refused)
-        taken, again, alert = model.decide(said, facts, now)
+        reasons, odd, again, alert = model.decide(said, facts, now)
         why = f"seed {seed}, step {n}: {said} on {standing} with {facts}: {got}"
-        assert (got.taken, got.again, got.alert) == (taken, again, alert), why
-        softly = not taken and model.already(said) and model.node == said.node and said.mode is not Mode.OFFLINE
-        softly = softly and not model.mistaken(said)[0]
-        assert (got.soft is not None) == softly and (not softly or (got.soft == 0) == (refused >= 2)), why
+        assert ({*got.reasons}, {*got.odd}, got.again, got.alert) == (reasons, odd, again, alert), why
+        taken, softly = not reasons, Reason.ALREADY_HERE in reasons and said.mode is not Mode.OFFLINE
+        assert got.taken == taken and got.soft == ([1, 0, 0][min(refused, 2)] if softly else None), why
+        concern = [r.recall for r in recalls if r.batches is None or (model.batch or said.batch) in r.batches]
+        assert [*got.recalls] == concern, why
         model.refused[said.command, said.node] += softly
-        if said.command is C.SPLIT and standing is not None and product is not None:
-            assert (Reason.OVER_UNITS in got.odd) == (model.units + said.units > 24), why
         if taken and not again and said.command is not C.VERIFY:
             effect = Effect(CODE, said.command, said.batch, said.expires, said.units)
             standing = after(standing, effect, now, said.node, said.by) or standing
             model.move(said, now)
-            state, place = LETTERS[model.state], (model.since, model.node, standing.by, model.held)
+            state, place = LETTERS[model.state], (model.since, model.node, model.by, model.done, model.held)
             assert standing == Standing(state, *place, model.batch, model.expires, model.units), why
+            opened, until = model.state == "A" and model.units > 0, undo_until(VARIANTS[market], standing)
+            if not opened or model.since == model.split_on:  # else reported
+                assert until == (model.since + 10 * DAY if opened or model.state in "SPF" else None), why
         met.update(["steps", f"{said.command} {'again' if again else 'taken' if taken else 'refused'}"])
-        met.update(["alert"] * alert + ["soft"] * softly)
+        met.update(["alert"] * alert + ["soft"] * softly + [*odd, *reasons])
 
 
 def test_some_sequence_of_commands_ends_otherwise_than_the_issue_tells_it() -> None:
@@ -305,27 +340,42 @@ def test_some_sequence_of_commands_ends_otherwise_than_the_issue_tells_it() -> N
         walk(seed, met)
     assert met["steps"] > 10_000 and min(met["alert"], met["soft"], met["supply again"]) > 50
     rare = {f"{command} {how}" for command in Command for how in ("taken", "refused") if met[f"{command} {how}"] < 10}
-    assert rare == set()
+    rare |= {f"{command} again" for command in TRACE_OF if met[f"{command} again"] < 5}
+    assert rare == set() and [reason for reason in Reason if not met[reason]] == []
 
 
 # --- facts, outcomes, reasons ---------------------------------------------------------------------
 
-_EVER, _MAKE = "{0}{0}{0}.{0}{0}{0}{0}.{0}", "supply S undo A return L sample P free_sample F destroy D lock L unlock A"
-FACTS = {"receive": "AA....L...", "ship": "AA....L...", "commission": "A.........", "split": "AA........"}
+FACTS = {"return": "L.L.......", "undo": "AAA.AA....", "unlock": "A.....A...", "commission": "A.........",
+         "receive": "AA....L...", "ship": "AA....L...", "split": "AA........"}  # fmt: skip
 """What a captured event makes of each of -ASDPFLXTC; a dot: it changes nothing."""
-for _word, _letter in zip(*[iter(f"{_MAKE} export X stolen T check_out C".split())] * 2, strict=True):
-    FACTS[_word] = _EVER.format(_letter)
+FACTS |= {word: "{0}{0}{0}.{0}{0}{0}...".format(MADE[word]) for word in ("supply", "destroy", "stolen")}
+FACTS |= {word: "{0}{0}....{0}...".format(MADE[word]) for word in "sample free_sample lock export check_out".split()}
 
 
-def test_a_captured_event_brings_back_what_is_destroyed_or_stolen_or_moving_revives_what_was_sold() -> None:
+def test_a_captured_event_brings_back_what_is_gone_for_good_or_moving_revives_what_was_sold() -> None:
     for word, cells in FACTS.items():
         for letter, made in zip("-ASDPFLXTC", cells, strict=True):
-            was = pack(letter, units=2)
-            now = after(was, Effect(CODE, Command(word), "B9" if was else BATCH, EXPIRES), NOW, THERE, "x")
-            assert (now is None) == (made == "."), (word, letter)
-            held, units = made in "AL" and word != "ship", 2 if was else 0
-            assert now in (None, Standing(LETTERS.get(made), NOW, THERE, "x", held, BATCH, EXPIRES, units)), word
+            was, at = pack(letter, units=2), THERE if word not in ("undo", "unlock") else HERE
+            for parts in (0, 1) if word in ("split", "undo") and letter in "-A" else (0,):
+                now = after(was, Effect(CODE, Command(word), "B9" if was else BATCH, EXPIRES, parts), NOW, at, "x")
+                assert (now is None) == (made == "."), (word, letter)
+                taken, held = parts if word == "split" else -parts, made in "AL" and word != "ship"
+                units = max(0, (2 if was else 0) + taken)
+                done = f"{word} {parts}" if parts else word
+                assert now in (None, Standing(LETTERS.get(made), NOW, at, "x", done, held, BATCH, EXPIRES, units)), word
     assert {*FACTS} == {*TRACE_OF} and {*STATE_NAMES} == {*State}
+
+
+def test_a_captured_event_undoes_what_another_node_did_or_after_ten_days_or_data_that_came_late_are_lost() -> None:
+    for letter in "ASPFL":
+        effect = Effect(CODE, C.UNLOCK if letter == "L" else C.UNDO)
+        was = pack(letter, since=NOW - 10 * DAY, units=2 * (letter == "A"))
+        assert after(was, effect, NOW, THERE, "x") is None and after(was, effect, NOW, HERE, "x") is not None
+        assert (after(was, effect, NOW + SECOND, HERE, "x") is None) == (letter != "L")
+    for letter in LETTERS:
+        bare, kept = pack(letter, batch=None, expires=None), None if letter in "DXTC" else pack(letter)
+        assert after(bare, Effect(CODE, C.COMMISSION, BATCH, EXPIRES), NOW, THERE, "x") == kept, letter
 
 
 def test_an_outcome_is_read_back_as_another() -> None:
@@ -337,7 +387,8 @@ def test_an_outcome_is_read_back_as_another() -> None:
         since = NOW + timedelta(microseconds=dice.randrange(10**12))
         batch, expires = dice.choice([None, "B", "批/1"]), dice.choice([None, EXPIRES])
         node, units = dice.choice([1, HERE]), dice.choice([0, 5])
-        return Standing(dice.choice([*State]), since, node, "x", dice.random() < 0.5, batch, expires, units)
+        done, held = dice.choice(["supply", "split 5"]), dice.random() < 0.5
+        return Standing(dice.choice([*State]), since, node, "x", done, held, batch, expires, units)
 
     for _ in range(1_000):
         ways = [(dice.choice([1, 7]), dice.choice([None, some()]), some()) for _ in range(dice.choice([1, 1, 3]))]
@@ -348,26 +399,8 @@ def test_an_outcome_is_read_back_as_another() -> None:
         assert sorted(outcomes_of(body), key=lambda one: one.code) == sorted(made, key=lambda one: one.code)
 
 
-DESERVE = {Reason.UNKNOWN_PACK, Reason.BATCH, Reason.EXPIRY, Reason.ALREADY_ELSEWHERE, Reason.ALREADY_HERE, Reason.GONE}
-LEFT = {Reason.EXPIRED, Reason.RECALLED, Reason.WITHDRAWN}
-
-
-def test_a_reason_is_missing_or_never_given_or_alerts_without_deserving_it() -> None:
-    dice, met = random.Random(11), set[Reason]()
-    for n in range(20_000):
-        market = dice.choice([*Market])
-        model = Model(market, dice.choice(["-", *LETTERS]))
-        said = anything(dice, model, NOW)
-        batch, expires = dice.choice([None, BATCH]), dice.choice([None, EXPIRES])
-        since = NOW - dice.choice([SECOND, DAY, 12 * DAY])
-        standing = pack(model.state, batch=batch, expires=expires, units=dice.choice([0, 8]), since=since)
-        recalls, today = dice.sample(RECALLS, dice.choice([0, 0, 1])), NOW.date() + dice.choice([0, 0, 0, 900]) * DAY
-        facts = Known(today, dice.choice([None, DRUG, DRUG]), recalls, n % 2 > 0, dice.choice([None, None, CODE]))
-        got = ask(said, standing, facts, refused=n % 4, market=market)
-        met |= {*got.reasons, *got.odd}
-        assert got.taken == (got.reasons == ()), said
-        assert not got.alert or DESERVE & {*got.reasons} or (said.mode is Mode.OFFLINE and LEFT & {*got.odd}), got
-    assert {*ENGLISH} == {*Reason} == met and all(ENGLISH[one].isascii() for one in Reason)
+def test_a_reason_or_word_is_not_told_in_both_languages_or_as_another() -> None:
+    assert {*ENGLISH} == {*Reason} and all(ENGLISH[one].isascii() for one in Reason)
     assert all(any("一" <= sign <= "鿿" for sign in one.chinese) for one in [*Reason, *Command, *Mode])
     assert len({*ENGLISH.values()}) == len({one.chinese for one in Reason}) == len(Reason)
 
@@ -400,51 +433,48 @@ def test_a_known_cause_raises_a_false_alert(cause: str) -> None:
 
 def test_the_second_sale_is_soft_elsewhere_or_an_alert_too_early_or_too_late_here() -> None:
     assert [ask(order("supply"), SOLD, refused=n).alert for n in range(4)] == [False, False, True, True]
-    assert all(ask(order("supply", node=THERE, mode=mode), SOLD).alert for mode in (Mode.SCAN, Mode.OFFLINE))
-    assert ask(order("supply"), pack("S", since=NOW - 60 * SECOND)).again
-    assert ask(order("supply"), pack("S", since=NOW - 61 * SECOND)).reasons == (Reason.ALREADY_HERE,)
+    assert all(ask(order("supply", node=THERE, mode=mode), SOLD).alert for mode in Mode)
+    assert ask(order("supply"), pack("S", since=NOW - SOON)).again
+    assert ask(order("supply"), pack("S", since=NOW - SOON - SECOND)).reasons == (Reason.ALREADY_HERE,)
+    assert ask(order("return"), pack("L", since=NOW)).reasons == (Reason.NOT_IN_STATE,)
 
 
 # --- where the code does otherwise than the words: each to be repaired ----------------------------
 
-LATE, UNITS_BACK = order("supply", mode=Mode.OFFLINE), order("undo", units=3)
-IN_TIME = replace(LATE, at=datetime(2028, 6, 30, 9, tzinfo=UTC))
+SPLIT, LATE = pack(units=3, done="split 3"), datetime(2028, 6, 30, 23, tzinfo=UTC)
+
+
+def then(was: Standing | None, command: Command, node: int = HERE, units: int = 0) -> Standing | None:
+    return after(was, Effect(CODE, command, units=units), NOW, node, "x")
+
+
+XFAIL = partial(pytest.mark.xfail, strict=True, raises=AssertionError)
 FAULTS: dict[str, Callable[[], bool]] = {
-    "an offline duplicate alerts if recalled since; issue: no alert for their own duplicates":
-        lambda: not ask(LATE, SOLD, known(recalls=[Recalled("1", None)])).alert,
-    "units come back to a pack of which none were sold": lambda: not ask(UNITS_BACK, pack()).taken,
-    "a split sale is undone after ten days; issue: time limit of undo":
-        lambda: not ask(UNITS_BACK, pack(units=3, since=NOW - 11 * DAY)).taken,
-    "over-consumption of a pack unknown before is silent; issue: it warns":
-        lambda: Reason.OVER_UNITS in ask(order("split", units=25), None).odd,
-    "an offline sale on the last day alerts when it comes the day after; 1.6, and both times are kept":
-        lambda: not ask(IN_TIME, pack(), known(today=date(2028, 7, 1))).alert,
-    "unlocking what is active alerts; 1.5": lambda: not ask(order("unlock", node=THERE), pack()).alert,
-    "what was never locked is unlocked; china": lambda: not ask(order("unlock"), None).taken,
-    "what was never sold is brought back; china": lambda: not ask(order("return"), None).taken,
-    "undoing an unknown pack alerts, and selling it does not; china": lambda: not ask(order("undo"), None).alert,
-    "an exercise is told of that concerns other batches":
-        lambda: not ask(order("supply"), pack(), known(recalls=[replace(RECALLS[1], exercise=True)])).odd,
-    "an undo names no state; 1.3: it must": lambda: not ask(order("undo"), SOLD).taken,
-    "a return is answered as the replay of a lock": lambda: not ask(order("return"), pack("L", since=NOW)).taken,
-    "a return of what is locked elsewhere alerts": lambda: not ask(order("return", node=THERE), pack("L")).alert,
-    "a pack is commissioned again without data":
-        lambda: not ask(order("commission", batch=None, expires=None), pack()).taken,
-    "data of a destroyed pack are taken and not kept":
-        lambda: not ask(order("commission"), pack("D", batch=None)).taken,
-    "one soft refusal too many is promised; `Decision.soft`: so many times more":
-        lambda: [ask(order("supply"), SOLD, refused=n).soft for n in range(3)] == [1, 0, 0],
-    "a sale does not say until when it is undone; 1.7": lambda: ask(order("supply"), pack()).undo_until is not None,
-    "a maker may not undo its sample; 1.2": lambda: Role.MANUFACTURER in VARIANTS[Market.EU].rules[C.UNDO].roles,
-    "a lock is called for good; 1.2": lambda: Reason.FOR_GOOD not in ask(order("undo"), pack("L")).reasons,
-    "a captured event brings back an exported or checked-out pack; 1.2: never":
-        lambda: not any(after(pack(one), Effect(CODE, C.UNDO), NOW, THERE, "x") for one in "XC"),
-    "a split sent again under another id counts twice; issue: 60 s":
-        lambda: ask(order("split", units=1), pack(units=1, since=NOW)).again,
-    "an unlock sent again is no replay; issue: 60 s": lambda: ask(order("unlock"), pack(since=NOW)).again,
+    "units are undone where the pack was received, not where they were sold; 1.3: same location":
+        lambda: not ask(order("undo", units=3, node=THERE), then(SPLIT, C.RECEIVE, THERE)).taken,
+    "receiving an opened pack gives ten more days; 1.3":
+        lambda: undo_until(VARIANTS[Market.CHINA], then(SPLIT, C.RECEIVE)) == SPLIT.since + 10 * DAY,
+    "a lock that moved is released by its receiver, not by who did it; 1.2 and `OTHER_PLACE`":
+        lambda: [ask(order("unlock", node=at), then(pack("L"), C.RECEIVE, THERE)).taken for at in (HERE, THERE)]
+        == [True, False],
+    "a serial missing in a recorded batch is undone or unlocked without an alert; 1.6, A3":
+        lambda: all(ask(order(one), None, market=Market.EU).alert for one in ("undo", "unlock")),
+    "a replayed split warns of units that were not too many":
+        lambda: not ask(order("split", units=20), pack(units=20, done="split 20", since=NOW)).odd,
+    "data that follow within a minute are taken for a replay, and lost":
+        lambda: not ask(order("commission"), pack(batch=None, since=NOW)).again,
+    "a sale recorded with units is never sold already":
+        lambda: ask(order("supply"), then(pack(), C.SUPPLY, units=1)).reasons == (Reason.ALREADY_HERE,),
+    "one moment, written with two offsets, is judged on two days":
+        lambda: len({ask(order("supply", mode=Mode.OFFLINE, at=at), pack(), known(today=date(2028, 7, 2))).odd
+                     for at in (LATE, LATE.astimezone(timezone(timedelta(hours=8))))}) == 1,
+    "a fact that undoes nothing puts back a pack under way": lambda: then(pack(held=False), C.UNDO) is None,
+    "a fact that undoes units puts back a pack sold whole": lambda: then(pack("S"), C.UNDO, units=3) is None,
+    "a pack opened by a fact without units is sold whole":
+        lambda: not ask(order("supply"), then(pack(), C.SPLIT)).taken,
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("why", [pytest.param(w, marks=pytest.mark.xfail(strict=True, reason=w)) for w in FAULTS])
+@pytest.mark.parametrize("why", [pytest.param(w, marks=XFAIL(reason=w)) for w in FAULTS])
 def test_reported(why: str) -> None:
     assert FAULTS[why]()

@@ -525,6 +525,7 @@ STEPS = {
     "licence": TRADING | ENDING,
     "node": {("close", True, False), ("reopen", False, True)},
     "recall": {("end", "active", "ended")},
+    "difference": {("resolve", "open", "resolved")},
 }
 
 

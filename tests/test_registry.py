@@ -18,6 +18,7 @@ from ledger.errors import Conflict, LedgerError, NotAllowed, NotRecorded, Unacce
 from ledger.filing import Line, file_lines
 from ledger.nodes import OPERATOR, add_node
 from ledger.registers import (
+    DIFFERENCE,
     DRUG_MARKET,
     GOODS,
     LICENCE,
@@ -74,9 +75,11 @@ LICENCES = [
 ]  # fmt: skip
 
 
-def filed(ledger: Ledger, register: Register, given: Iterable[Mapping[str, object]]) -> None:
+def filed(
+    ledger: Ledger, register: Register, given: Iterable[Mapping[str, object]], actor: Actor = OPERATOR
+) -> None:  # fmt: skip
     lines = [Line(number, one) for number, one in enumerate(given, 2)]
-    for done in file_lines(ledger.database, ledger.lanes.record, ledger.registrar(OPERATOR), register, lines):
+    for done in file_lines(ledger.database, ledger.lanes.record, ledger.registrar(actor), register, lines):
         assert done.refusals == [] and done.new == len(lines), [*map(str, done.refusals)]
 
 
@@ -398,6 +401,12 @@ def test_the_last_version_is_what_stands(market: Ledger) -> None:
         {**recall, "recall": "ZH-2026-0002", "party": f"{A}0001"},
     ])  # fmt: skip
     stepped(market, "end", kept(market, RECALL, "ZH-2026-0002"))
+    till = Actor("till", Role.PHARMACY, frozenset([A]), A)
+    filed(market, DIFFERENCE, [
+        {"number": f"{A}-0d3c5a52-1", "kind": "overage", "shipment": "urn:x:1", "product": "8123456", "quantity": "1",
+         "codes": "urn:x:2 urn:x:3", "request": "return"},
+    ], till)  # fmt: skip
+    stepped(market, "resolve", kept(market, DIFFERENCE, f"{A}-0d3c5a52-1"), till)
     filed(market, DRUG_MARKET, [{"market": "drugs", "rules": "eu", "soft": "0"}])
     with market.database.read() as connection:
         for register in REGISTERS:

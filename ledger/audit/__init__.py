@@ -15,11 +15,12 @@ It shares the derivations with the write path, but neither its SQL nor its order
 
 import hashlib
 from collections.abc import Iterable
+from datetime import date
 from typing import Any
 
 import psycopg
 from psycopg.abc import Buffer
-from psycopg.types.datetime import TimestamptzBinaryLoader
+from psycopg.types.datetime import DateBinaryLoader, TimestamptzBinaryLoader
 
 from ledger.audit.chains import check_chains
 from ledger.audit.derived import Derived
@@ -50,6 +51,7 @@ def audit(
     with database.connect() as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         connection.adapters.register_loader("timestamptz", _Time)
+        connection.adapters.register_loader("date", _Date)
         total = count(connection, "entry")
         derived = Derived(connection, report, vault)
         check_chains(connection, report, derived, lambda done: progress("entries", done, total))
@@ -68,6 +70,16 @@ class _Time(TimestamptzBinaryLoader):
             return super().load(data)
         except psycopg.DataError:
             return None
+
+
+class _Date(DateBinaryLoader):
+    """A day; or the first of all, which no entry says, for what Python cannot hold."""
+
+    def load(self, data: Buffer) -> Any:
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            return date.min
 
 
 def _receipts(connection: psycopg.Connection, report: Report, receipts: Iterable[Recorded]) -> None:

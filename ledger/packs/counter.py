@@ -9,9 +9,10 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 
@@ -30,7 +31,7 @@ from ledger.identifiers import uri_of
 from ledger.lanes import Lanes
 from ledger.notes import Recorded
 from ledger.packs.contents import packs_in
-from ledger.packs.decision import Decision, Order, Product, Reason, decide, undo_until
+from ledger.packs.decision import Decision, Mode, Order, Product, Reason, decide, undo_until
 from ledger.packs.effects import EXPIRY, LOT, UNITS, Standing, after, is_pack, outcomes_of, product_of, standing_json
 from ledger.packs.standings import Standings, read_standings, recorded_under, refused_before
 from ledger.packs.states import TRACE_OF, Command, Variant
@@ -97,9 +98,9 @@ class Counter(Gathering[Ask, Answer]):
     """A process's counter for packs: what an ask records is on disk when it is answered."""
 
     def __init__(
-        self, database: Database, lanes: Lanes, secret: bytes, clock: Callable[[], datetime], today: Callable[[], date]
+        self, database: Database, lanes: Lanes, secret: bytes, clock: Callable[[], datetime], zone: ZoneInfo
     ) -> None:
-        self._lanes, self._secret, self._clock, self._today = lanes, secret, clock, today
+        self._lanes, self._secret, self._clock, self._zone = lanes, secret, clock, zone
         super().__init__("packs", database, self._decide_all)
 
     def _decide_all(self, connection: psycopg.Connection, asked: list[Asked[Ask, Answer]]) -> None:
@@ -204,12 +205,13 @@ class Counter(Gathering[Ask, Answer]):
         self, one: Asked[Ask, Answer], ask: Ask, known: Standings, refused: dict[tuple[str, int], int]
     ) -> None:  # fmt: skip
         _require_rule(ask, known)
-        now, today = self._clock(), self._today()
+        now = self._clock()
         decided: list[tuple[Order, Decision]] = []
         for order in ask.orders:
             row = known.rows.get(order.code)
             before = refused.get((order.code, order.node), 0)
-            facts = known.known(order, today)
+            moment = min(now, order.at) if order.mode is Mode.OFFLINE else now
+            facts = known.known(order, moment.astimezone(self._zone).date())
             decided.append((order, decide(known.variant, order, row and row[1], facts, now, before)))
         taken = [(order, d) for order, d in decided if d.taken and not d.again]
         if ask.command is Command.VERIFY:  # a question: only what alerts is worth an entry
@@ -314,7 +316,8 @@ def _event_json(ask: Ask, orders: Sequence[Order]) -> Json:
     }  # fmt: skip
     if first.units:
         event[UNITS] = first.units
-    described = {(order.batch, order.expires) for order in orders}
+    # What a person typed is no better than what the maker will say.
+    described = {(order.batch, order.expires) if begins or not order.by_hand else (None, None) for order in orders}
     if len(described) == 1:
         batch, expires = described.pop()
         known: dict[str, str | None] = {"cbvmda:lotNumber" if begins else LOT: batch}

@@ -111,7 +111,8 @@ class Recalled:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the ledger knows beside the pack itself. `siblings`: packs of its batch are recorded."""
+    """What the ledger knows beside the pack itself. `today` is the city's day on which it is judged: of what was done
+    out of reach, the day on which it was done. `siblings`: packs of its batch are recorded by their maker."""
 
     today: date
     product: Product | None = None
@@ -172,10 +173,10 @@ def decide(
     """Decide `order` for a pack that stands so. `refused_here`: how often the same was refused here since it does."""
     rule = variant.rules.get(order.command)
     status, told, named = _status(order, standing, known)
-    odd = [*_odd(order, standing, known), *told]
-    if standing is not None and _is_again(variant, order, standing, now):
-        return Decision(True, (), tuple(odd), again=True, recalls=named)
     reasons = [*_against_identity(variant, order, standing, known)]
+    if not reasons and standing is not None and _is_again(variant, order, standing, now):
+        return Decision(True, (), tuple(told), again=True, recalls=named)
+    odd = [*_odd(order, standing, known), *told]
     if not reasons:
         reasons += _against_state(rule, order, standing)
     if not reasons and order.command is Command.UNDO and standing is not None:
@@ -218,7 +219,7 @@ _MAKES = {
 def _is_again(variant: Variant, order: Order, standing: Standing, now: datetime) -> bool:
     """The same terminal, code and command within the window: a retry under another id, or a finger too many."""
     return (
-        standing.done == done_by(order.command, order.units)
+        order.command is not Command.COMMISSION and standing.done == done_by(order.command, order.units)
         and (standing.by, standing.node) == (order.by, order.node)
         and order.mode is not Mode.OFFLINE and order.single and now - standing.since <= variant.replay
     )  # fmt: skip
@@ -237,11 +238,13 @@ def _against_identity(
     if standing is None:
         if known.twin is not None:
             yield Reason.KEYBOARD
-        elif order.command in _NEEDS_RECORD:
+        elif order.command in _NEEDS_RECORD and variant.takes_unknown:
             yield _NEEDS_RECORD[order.command]
         elif not variant.takes_unknown or known.product is None:
             yield _unknown(order, known)
         return
+    if not standing.made:
+        return  # what was read from a pack is no measure for what is read again
     if order.batch is not None and standing.batch is not None and order.batch != standing.batch:
         glued, twisted = _is_glued(order.batch, standing.batch), standing.batch in twisted_forms(order.batch)
         yield Reason.GLUED if glued else Reason.KEYBOARD if twisted else Reason.BATCH
@@ -294,8 +297,7 @@ def _against_state(rule: Rule | None, order: Order, standing: Standing | None) -
         if order.command is Command.SUPPLY and standing.units:
             yield Reason.OPENED
     elif order.command is Command.COMMISSION:  # data may come after the pack: then they are filled in
-        fills = (order.batch and not standing.batch) or (order.expires and not standing.expires)
-        if not fills or standing.state in FOR_GOOD:
+        if standing.made or standing.state in FOR_GOOD:
             yield Reason.COMMISSIONED
     elif order.command is Command.UNDO:
         yield Reason.FOR_GOOD if standing.state in FOR_GOOD else Reason.NOTHING_TO_UNDO
@@ -327,8 +329,7 @@ def _status(
     """What date, batch and product say against it, what they say besides, and the recalls that do."""
     batch = standing.batch if standing is not None and standing.batch is not None else order.batch
     expires = standing.expires if standing is not None and standing.expires is not None else order.expires
-    day = min(known.today, order.at.date()) if order.mode is Mode.OFFLINE else known.today
-    found = [Reason.EXPIRED] if expires is not None and expires < day else []
+    found = [Reason.EXPIRED] if expires is not None and expires < known.today else []
     told: list[Reason] = []
     names: list[str] = []
     for one in known.recalls:

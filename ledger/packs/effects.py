@@ -5,9 +5,10 @@ outcome, what a pack was before and is after, stands in the entry, so that the a
 version in whatever order it reads the chains. Pure.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from ledger.codes import DRUG_URN, node_text
@@ -18,10 +19,12 @@ from ledger.identifiers import canonical_key
 from ledger.packs.states import FOR_GOOD, OTHER_STEPS, TRACE_OF, TRACES, UNDO_MAX, UNDOABLE, Command, State
 
 Json = dict[str, Any]
+VOID = "void"
+"""What was done with a pack whose only event is declared in error."""
 UNITS, LOT, EXPIRY = "suyuan:units", "suyuan:lotNumber", "suyuan:itemExpirationDate"
 """Open fields of our own: how many units were taken from a pack (拆零), and what its code says beside the serial, since
 the standard has batch and expiry only where objects begin (EPCIS 2.0, 7.3.7, ilmd)."""
-UNITS_MAX = 100_000
+UNITS_MAX, UNITS_TAKEN_MAX = 100_000, 1_000_000_000
 
 
 class Effect(NamedTuple):
@@ -51,6 +54,8 @@ class Standing:
     batch: str | None = None
     expires: date | None = None
     units: int = 0
+    made: bool = False
+    """Its maker said batch and expiry; else they are what was read from a pack, and the maker's word is better."""
 
 
 def is_pack(key: str) -> bool:
@@ -86,13 +91,13 @@ def effects_of(event: Json) -> Iterator[Effect]:
     if "errorDeclaration" in event:
         return
     if event["type"] == "TransformationEvent":
-        batch, expires = _described(event)
+        batch, expires = _batch_of(event)
         for code in _packs(event.get("inputEPCList", ())):
             yield Effect(code, Command.CHECK_OUT)
         for code in _packs(event.get("outputEPCList", ())):
             yield Effect(code, Command.COMMISSION, batch, expires)
     elif event["type"] == "ObjectEvent" and (command := command_of(event)) is not None:
-        batch, expires = _described(event)
+        batch, expires = _batch_of(event)
         units = event.get(UNITS, 0)
         units = units if type(units) is int and 0 <= units <= UNITS_MAX else 0
         for code in _packs(event.get("epcList", ())):
@@ -103,7 +108,7 @@ def _packs(epcs: Iterable[str]) -> Iterator[Key]:
     yield from dict.fromkeys(key for key in map(canonical_key, epcs) if is_pack(key))
 
 
-def _described(event: Json) -> tuple[str | None, date | None]:
+def _batch_of(event: Json) -> tuple[str | None, date | None]:
     """Batch and expiry, where the event says them (CBV 2.0, 9.3)."""
     ilmd = event.get("ilmd", {})
     batch = ilmd.get("cbvmda:lotNumber", event.get(LOT))
@@ -112,7 +117,11 @@ def _described(event: Json) -> tuple[str | None, date | None]:
         expires = date.fromisoformat(str(text)[:10]) if text else None
     except ValueError:
         expires = None
-    return batch if isinstance(batch, str) and batch else None, expires
+    return batch if isinstance(batch, str) and _BATCH.fullmatch(batch) else None, expires
+
+
+_BATCH = re.compile("[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,60}")
+"""GS1 has 20 characters; more than that is somebody's own, and far more is no batch."""
 
 
 def after(before: Standing | None, effect: Effect, at: datetime, node: int, by: str) -> Standing | None:
@@ -123,38 +132,52 @@ def after(before: Standing | None, effect: Effect, at: datetime, node: int, by: 
     command = effect.command
     here = Standing(State.ACTIVE, at, node, by, done_by(command, effect.units), True, effect.batch, effect.expires)
     if before is None:
-        return here if command is Command.COMMISSION else _moved(here, effect)
-    batch, expires = before.batch or effect.batch, before.expires or effect.expires
-    if command is Command.COMMISSION:  # data that came after the pack
-        described = replace(before, batch=batch, expires=expires)
-        return None if described == before or before.state in FOR_GOOD else described
-    if before.state in FOR_GOOD or not _applies(before, command, at, node):
+        return replace(here, made=True) if command is Command.COMMISSION else _moved(here, effect)
+    if command is Command.COMMISSION:  # the maker's data, which came after the pack
+        return None if before.made or before.state in FOR_GOOD else _described(before, effect)
+    if before.state in FOR_GOOD or not _applies(before, effect, at, node):
         return None
-    return _moved(replace(here, state=before.state, batch=batch, expires=expires, units=before.units), effect)
+    if command in (Command.RECEIVE, Command.SHIP) and (before.state is State.LOCKED or before.units):
+        moved = replace(before, held=command is Command.RECEIVE)  # who locked or opened it alone undoes that
+        return None if moved == before else moved
+    batch, expires = before.batch or effect.batch, before.expires or effect.expires
+    kept = replace(here, state=before.state, batch=batch, expires=expires, units=before.units, made=before.made)
+    return _moved(kept, effect)
+
+
+def _described(before: Standing, effect: Effect) -> Standing:
+    return replace(
+        before, batch=effect.batch or before.batch, expires=effect.expires or before.expires, made=True
+    )  # fmt: skip
 
 
 def done_by(command: Command, units: int) -> str:
     """What was done, as a standing has it."""
-    return f"{command} {units}" if units else str(command)
+    return f"{command} {units}" if units and command in (Command.SPLIT, Command.UNDO) else str(command)
 
 
 _IN_STOCK = frozenset({State.ACTIVE, State.LOCKED})
 _FROM: dict[Command, frozenset[State]] = {
     Command.RETURN: frozenset({State.SUPPLIED}), Command.UNLOCK: frozenset({State.LOCKED}),
-    Command.SPLIT: frozenset({State.ACTIVE}), Command.UNDO: UNDOABLE | {State.ACTIVE},
+    Command.SPLIT: frozenset({State.ACTIVE}),
     **dict.fromkeys(
         (Command.RECEIVE, Command.SHIP, Command.SAMPLE, Command.FREE_SAMPLE, Command.LOCK, Command.EXPORT,
          Command.CHECK_OUT), _IN_STOCK,
     ),
 }  # fmt: skip
 """In which states a fact does something; of the rest in any, since what was sold twice was sold twice."""
+_SLACK = timedelta(hours=1)
+"""Between the decision of an undo and its record."""
 
 
-def _applies(before: Standing, command: Command, at: datetime, node: int) -> bool:
+def _applies(before: Standing, effect: Effect, at: datetime, node: int) -> bool:
+    command = effect.command
     if command in (Command.UNDO, Command.UNLOCK) and before.node != node:
         return False
-    if command is Command.UNDO and at - before.since > UNDO_MAX:
-        return False
+    if command is Command.UNDO:
+        opened = before.state is State.ACTIVE and before.units > 0 and effect.units > 0
+        whole = before.state in UNDOABLE and not effect.units
+        return (opened or whole) and at - before.since <= UNDO_MAX + _SLACK
     return command not in _FROM or before.state in _FROM[command]
 
 
@@ -162,8 +185,8 @@ def _moved(here: Standing, effect: Effect) -> Standing:
     command = effect.command
     if command in (Command.RECEIVE, Command.SHIP):
         return replace(here, held=command is Command.RECEIVE)
-    if command is Command.SPLIT:
-        return replace(here, units=here.units + effect.units)
+    if command is Command.SPLIT:  # at least one, where the event does not say how many
+        return replace(here, units=min(here.units + max(1, effect.units), UNITS_TAKEN_MAX))
     if command is Command.UNDO and here.state is State.ACTIVE:
         return replace(here, units=max(0, here.units - effect.units))
     makes = TRACE_OF[command].makes or State.ACTIVE
@@ -181,6 +204,12 @@ class Outcome:
     version: int
     before: Standing | None
     after: Standing
+
+
+def taken_back(outcome: Outcome) -> Outcome:
+    """What becomes of a pack when the event of its last step is declared in error."""
+    before = outcome.before or replace(outcome.after, state=State.ACTIVE, done=VOID, held=False, units=0)
+    return Outcome(outcome.code, outcome.version + 1, outcome.after, before)
 
 
 def outcomes_json(outcomes: Sequence[Outcome], named: int) -> list[Json]:
@@ -220,6 +249,8 @@ def standing_json(standing: Standing) -> Json:
         found["expires"] = standing.expires.isoformat()
     if standing.units:
         found["units"] = standing.units
+    if standing.made:
+        found["made"] = True
     return found
 
 
@@ -228,4 +259,5 @@ def _standing(found: Json) -> Standing:
     return Standing(
         State[found["state"].upper()], parse_time(found["since"]), int(found["node"]), found["by"], found["done"],
         found["held"], found.get("batch"), expires and date.fromisoformat(expires), found.get("units", 0),
+        found.get("made", False),
     )  # fmt: skip

@@ -5,7 +5,6 @@ in other processes are seen when the rows are written: then the whole transactio
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -15,26 +14,28 @@ from ledger.drafts import Draft
 from ledger.entries import decode
 from ledger.errors import Outpaced
 from ledger.gs1 import Key
-from ledger.packs.effects import Outcome, Standing, after, outcomes_json, outcomes_of, product_of
+from ledger.packs.effects import Outcome, Standing, after, outcomes_json, outcomes_of, product_of, taken_back
 from ledger.packs.states import State
 
 Json = dict[str, Any]
 Row = tuple[int, Standing]
 """A pack's version, and how it stands."""
 
-_READ = "SELECT code, version, state, since, node, by, done, held, batch, expires, units FROM pack WHERE code = ANY(%b)"
+_READ = """
+SELECT code, version, state, since, node, by, done, held, batch, expires, units, made FROM pack WHERE code = ANY(%b)
+"""
 _UPDATE = """
-UPDATE pack AS p SET (version, state, since, node, by, done, held, batch, expires, units)
-    = ROW(v.version, v.state, v.since, v.node, v.by, v.done, v.held, v.batch, v.expires, v.units)
+UPDATE pack AS p SET (version, state, since, node, by, done, held, batch, expires, units, made)
+    = ROW(v.version, v.state, v.since, v.node, v.by, v.done, v.held, v.batch, v.expires, v.units, v.made)
 FROM unnest(%b::text[], %b::int[], %b::int[], %b::smallint[], %b::timestamptz[], %b::int[], %b::text[], %b::text[],
-    %b::bool[], %b::text[], %b::date[], %b::int[])
-    AS v(code, seen, version, state, since, node, by, done, held, batch, expires, units)
+    %b::bool[], %b::text[], %b::date[], %b::int[], %b::bool[])
+    AS v(code, seen, version, state, since, node, by, done, held, batch, expires, units, made)
 WHERE p.code = v.code AND p.version = v.seen
 """
 _INSERT = """
-INSERT INTO pack (code, version, state, since, node, by, done, held, batch, expires, units, product)
+INSERT INTO pack (code, version, state, since, node, by, done, held, batch, expires, units, made, product)
 SELECT * FROM unnest(%b::text[], %b::int[], %b::smallint[], %b::timestamptz[], %b::int[], %b::text[], %b::text[],
-    %b::bool[], %b::text[], %b::date[], %b::int[], %b::text[]) AS v ORDER BY 1
+    %b::bool[], %b::text[], %b::date[], %b::int[], %b::bool[], %b::text[]) AS v ORDER BY 1
 """
 
 
@@ -46,8 +47,8 @@ def read_rows(connection: psycopg.Connection, codes: Iterable[str]) -> dict[Key,
 
 def row_of(row: Sequence[Any]) -> Row:
     """A row of the table `pack`: code, version, and the columns of a standing."""
-    _, version, state, since, node, by, done, held, batch, expires, units = row
-    return version, Standing(State(state), since, node, by, done, held, batch, expires, units)
+    _, version, state, since, node, by, done, held, batch, expires, units, made = row
+    return version, Standing(State(state), since, node, by, done, held, batch, expires, units, made)
 
 
 class Positions:
@@ -90,9 +91,9 @@ class Positions:
         outcomes: list[Outcome] = []
         for one in done or ():
             if self._now.get(one.code) == (one.version, one.after):
-                back = one.before or replace(one.after, state=State.ACTIVE, held=False, units=0)
-                outcomes.append(Outcome(one.code, one.version + 1, one.after, back))
-                self._now[one.code] = (one.version + 1, back)
+                back = taken_back(one)
+                outcomes.append(back)
+                self._now[one.code] = (back.version, back.after)
         return outcomes_json(outcomes, len(draft.effects)) if outcomes else None
 
     def _recorded(self, node: int, seq: int) -> list[Outcome]:
@@ -132,4 +133,5 @@ def _columns(codes: Sequence[Key], rows: Mapping[Key, Row]) -> list[list[Any]]:
         [one.since for one in standings], [one.node for one in standings], [one.by for one in standings],
         [one.done for one in standings], [one.held for one in standings], [one.batch for one in standings],
         [one.expires for one in standings], [one.units for one in standings],
+        [one.made for one in standings],
     ]  # fmt: skip

@@ -42,7 +42,7 @@ SELECT json_build_object(
 """What is small and read at each round, as one answer: a round's cost is its number of questions."""
 _SIBLINGS = """
 SELECT product, batch FROM unnest(%b::text[], %b::text[]) AS q(product, batch)
-WHERE EXISTS (SELECT FROM pack AS p WHERE p.product = q.product AND p.batch = q.batch)
+WHERE EXISTS (SELECT FROM pack AS p WHERE p.product = q.product AND p.batch = q.batch AND p.made)
 """
 _PARENTS = f"SELECT DISTINCT item FROM item_entry WHERE item = ANY(%b) AND role = {int(Role.PARENT)}"  # noqa: S608
 _REFUSED = f"""

@@ -166,7 +166,7 @@ DRUG_MARKET = Register(
         Field("replay_s", "重复扫码秒数", "the same again within so many seconds is the same scan; 60 if left out",
               f.whole(0, 600), "60", option="replay"),
         Field("gln", "应答方 GLN", "who answers verifications (DSCSA): a GLN of 13 digits", f.code(parse_gln),
-              "6901234500009"),
+              "6901234500004"),
     ),
     Action.ADMINISTER, lambda _: iter(()),
 )  # fmt: skip

@@ -24,6 +24,7 @@ __all__ = [
     "CONTEXT",
     "EVENTS_A_LINE",
     "OFFSET",
+    "TABLES",
     "City",
     "Json",
     "Plant",
@@ -33,6 +34,8 @@ __all__ = [
     "lot_uri",
     "write",
 ]
+TABLES = tuple(f"{name}.csv" for name in "regions nodes goods yields products parties licences".split())
+"""The registers that a city has, as files."""
 _DAYS_MOST, _EVENTS_MOST, _EVENTS_A_NODE_MOST = 3_650, 100_000_000, 20_000
 
 
@@ -92,8 +95,7 @@ class City:
 
     def tables(self) -> dict[str, Callable[[], Iterator[dict[str, str]]]]:
         """The tables by the names of their files."""
-        tables = (self.regions, self.nodes, self.goods, self.yields, self.products, self.parties, self.licences)
-        return {f"{rows.__name__}.csv": rows for rows in tables}
+        return {name: getattr(self, name.removesuffix(".csv")) for name in TABLES}
 
     def events(self, plants: Callable[[Plant], None] = ignore) -> Iterator[Json]:
         """At least `events` events in the order of their times; `plants` is told of each plant after its last."""

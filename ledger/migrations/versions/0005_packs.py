@@ -18,6 +18,7 @@ CREATE TABLE pack (
     batch TEXT,
     expires DATE,
     units INTEGER NOT NULL,
+    made BOOLEAN NOT NULL,
     product TEXT NOT NULL,
     PRIMARY KEY (code)
 );
@@ -29,6 +30,7 @@ COMMENT ON COLUMN pack.by IS 'the credential that did';
 COMMENT ON COLUMN pack.done IS 'what was done';
 COMMENT ON COLUMN pack.held IS 'it is at that node; else under way, or gone';
 COMMENT ON COLUMN pack.units IS 'how many units were taken out of it';
+COMMENT ON COLUMN pack.made IS 'its maker said batch and expiry';
 CREATE TABLE recall (
     recall TEXT NOT NULL,
     version INTEGER NOT NULL,
