@@ -14,7 +14,7 @@ from pydantic import Field
 from api.auth import LedgerHere, MayCheckPacks, MayCommand
 from api.bodies import FieldReader, Input, documented_model, parsed
 from api.ledger import Ledger
-from api.packs import Said, packs_of, verdict_json
+from api.packs import Batch, Said, packs_of, verdict_json
 from ledger.access import Actor
 from ledger.codes import parse_node, parse_party
 from ledger.documents import Json, write_json
@@ -40,8 +40,9 @@ class BillBody(Input):
     giver: str | None = Field(default=None, description="13 digits: who gave the packs")
     taker: str | None = Field(default=None, description="13 digits: who took them")
     mode: str = Field(default="scan", description="scan, manual or offline")
-    batch: str | None = Field(default=None, max_length=20, description="of all the packs, where their codes do not say")
+    batch: Batch = Field(default=None, description="of all the packs, where their codes do not say")
     expires: str | None = Field(default=None, max_length=20)
+    sendsFnc1: bool = Field(default=False, description="calibration has shown that the scanner sends FNC1")
 
 
 @router.get("/bills/types")
@@ -84,7 +85,7 @@ def _ask(ledger: Ledger, body: BillBody, actor: Actor, today: date) -> tuple[Bil
     mode = read("mode", lambda: Mode.of(body.mode))
     giver = read("giver", lambda: parse_party(body.giver) if body.giver else None)
     taker = read("taker", lambda: parse_party(body.taker) if body.taker else None)
-    given: list[Said] = packs_of(body.codes, today, body.batch, body.expires, read.breaches)
+    given: list[Said] = packs_of(body.codes, today, body.batch, body.expires, read.breaches, sends_fnc1=body.sendsFnc1)
     if read.breaches or kind is None or party is None or at is None or mode is None:
         raise UnacceptableRecord(read.breaches)
     node = parse_node(party[:9])

@@ -18,7 +18,7 @@ from pydantic import Field, WithJsonSchema
 from api.auth import LedgerHere, MayCheckPacks, MayCommand
 from api.bodies import FieldReader, Input, documented_model, parsed
 from api.ledger import Ledger, now
-from api.packs import Said, packs_of, state_of, verdict_json
+from api.packs import Batch, Said, packs_of, state_of, verdict_json
 from ledger.access import Actor
 from ledger.codes import node_text, parse_node
 from ledger.credentials import get_credential
@@ -59,8 +59,9 @@ class BulkBody(Input):
     at: str = Field(examples=["2026-11-25T08:00:00+08:00"])
     codes: list[str] = Field(examples=[["81234560000000030003"]], min_length=1, max_length=CODES_MAX)
     mode: str = Field(default="scan", description="scan, manual or offline")
-    batch: str | None = Field(default=None, max_length=20, description="of all the packs, where their codes do not say")
+    batch: Batch = Field(default=None, description="of all the packs, where their codes do not say")
     expires: str | None = Field(default=None, max_length=20)
+    sendsFnc1: bool = Field(default=False, description="calibration has shown that the scanner sends FNC1")
     undoes: str | None = Field(default=None, description="the state to be undone")
 
 
@@ -130,7 +131,7 @@ def answers(
     """What is decided for codes `first` … `last - 1`, or was: by parts that a bill could hold, containers opened."""
     breaches: list[Breach] = []
     batch, expires = job.order.get("batch"), job.order.get("expires")
-    given = packs_of(codes[first:last], today, batch, expires, breaches)
+    given = packs_of(codes[first:last], today, batch, expires, breaches, sends_fnc1=job.order.get("sendsFnc1", False))
     ask = _ask(job, actor, given, first, last)
     try:
         found: Answer | LedgerError = counter.ask(ask).result() if given else LimitExceeded("no code can be read")

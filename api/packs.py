@@ -4,6 +4,7 @@ Each answer says two separate things: whether the command is taken, and whether 
 answered 409 with the same document (404 where nothing is known of the pack), and is an entry of the ledger.
 """
 
+from calendar import monthrange
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Annotated
@@ -37,6 +38,10 @@ router = APIRouter(tags=["packs"])
 _CODE = FromPath(description="as the device sent it, as a URI, or (01)…(21)…", examples=["81234560000000010001"])
 
 
+Batch = Annotated[str | None, Field(pattern="^[!-~\u4e00-\u9fff]{1,20}$")]
+"""As it is printed: GS1 General Specifications, 3.4.1, and Chinese characters."""
+
+
 class PackBody(Input):
     """A command for one pack. Times and dates are texts."""
 
@@ -49,7 +54,7 @@ class PackBody(Input):
     typed: bool = Field(default=False, description="the code was typed, while the server could not be reached")
     scanned: str | None = Field(default=None, max_length=1000, description="what the device sent, unchanged")
     sendsFnc1: bool | None = Field(default=None, description="calibration has shown that the scanner sends FNC1")
-    batch: str | None = Field(default=None, max_length=20, description="as typed, where the code does not say it")
+    batch: Batch = Field(default=None, description="as typed, where the code does not say it")
     expires: str | None = Field(default=None, max_length=20)
     units: int | None = Field(default=None, ge=1, le=UNITS_MAX, description="of a split sale, or its undoing")
     undoes: str | None = Field(default=None, description="the state to be undone")
@@ -75,7 +80,8 @@ def pack_of(text: str, today: date, *, sends_fnc1: bool = False) -> Said:
 
 
 def packs_of(
-    texts: list[str], today: date, batch: str | None, expires: str | None, breaches: list[Breach]
+    texts: list[str], today: date, batch: str | None, expires: str | None, breaches: list[Breach], *,
+    sends_fnc1: bool = False,
 ) -> list[Said]:  # fmt: skip
     """The packs that a list names, each once; what is wrong with any joins `breaches`."""
     found: dict[Key, Said] = {}
@@ -86,7 +92,7 @@ def packs_of(
         breaches.append(Breach("expires", str(error)))
     for number, text in enumerate(texts):
         try:
-            said = pack_of(text, today, sends_fnc1=True)
+            said = pack_of(text, today, sends_fnc1=sends_fnc1)
         except (LedgerError, ValueError) as error:
             breaches.append(Breach(f"codes[{number}]", str(error)))
             continue
@@ -99,7 +105,7 @@ async def get_pack(
     ledger: LedgerHere, actor: MayCheckPacks, request: Request, code: Annotated[str, _CODE],
     node: Annotated[str | None, Query(description="where the question is asked")] = None,
     mode: Annotated[Mode, Query()] = Mode.SCAN,
-    batch: Annotated[str | None, Query(max_length=20)] = None,
+    batch: Annotated[Batch, Query()] = None,
     expires: Annotated[str | None, Query(max_length=20)] = None,
     sends_fnc1: Annotated[bool, Query(alias="sendsFnc1")] = False,
 ) -> Response:  # fmt: skip
@@ -121,8 +127,8 @@ async def post_command(
     body: Annotated[PackBody, Depends(parsed(PackBody))], request: Request,
 ) -> Response:  # fmt: skip
     """Give a command for a pack, or for all that is in a case. 200 if it was recorded before, 409 if refused."""
-    text = uri_in_path(request, "/packs/", code)
-    ask = ask_of(body, text.removesuffix(f"/{command}"), command, actor, ledger.today())
+    text = uri_in_path(request, "/packs/", f"{code}/{command}").removesuffix(f"/{command}")
+    ask = ask_of(body, text, command, actor, ledger.today())
     answer = await ledger.ask(ledger.counter, ask)
     return _response(ledger, ask.node, command, answer)
 
@@ -170,8 +176,11 @@ def state_of(word: str | None) -> State | None:
 
 
 def _day(text: str | None) -> date | None:
-    """A day of the calendar; yyMM00 of a printed code is the last of the month (GS1 General Specifications, 3.4.7)."""
-    return None if text is None else day_of(text)
+    """A day of the calendar; also yyMMdd as in (17), where day 00 is the last of the month (GS1 GenSpecs, 3.4.7)."""
+    if text is None or len(text) != 6 or not text.isdecimal():
+        return None if text is None else day_of(text)
+    year, month, day = 2000 + int(text[:2]), int(text[2:4]), int(text[4:])
+    return date(year, month, day or monthrange(year, month)[1])
 
 
 # --- answers --------------------------------------------------------------------------------------
@@ -206,7 +215,8 @@ _UNKNOWN = {Reason.UNKNOWN_PACK, Reason.NO_DATA, Reason.MISTYPED, Reason.KEYBOAR
 def verdict_json(one: Verdict, node: int, command: Command) -> Json:
     """A verdict for people and programs: where somebody else acted is not told, only that it was elsewhere."""
     decision, standing, product = one.decision, one.standing, one.product
-    sells = decision.taken if command is Command.VERIFY else standing is not None and standing.state is State.ACTIVE
+    active = standing is not None and standing.state is State.ACTIVE
+    sells = decision.taken if command is Command.VERIFY else active and not decision.unsaleable
     document: Json = {
         "code": uri_of(one.code), "command": str(command), "taken": decision.taken, "again": decision.again,
         "maySell": sells and not decision.reasons, "alert": decision.alert,

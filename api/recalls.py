@@ -14,7 +14,7 @@ from ledger.registers import RECALL
 from ledger.registry import record
 
 router = APIRouter(tags=["packs"])
-GONE = frozenset({State.SUPPLIED, State.EXPORTED, State.STOLEN, State.FREE_SAMPLE})
+GONE = frozenset({State.SUPPLIED, State.EXPORTED, State.STOLEN, State.FREE_SAMPLE, State.CHECKED_OUT})
 SAFE = frozenset({State.DESTROYED, State.LOCKED, State.SAMPLED})
 
 

@@ -51,6 +51,7 @@ class ReceivingBody(Input):
     )
     event: str | None = Field(default=None, max_length=1000, description="id of the shipping event, instead")
     codes: list[str] = Field(examples=[["81234560000000020002"]], max_length=PACKS_MAX)
+    sendsFnc1: bool = Field(default=False, description="calibration has shown that the scanner sends FNC1")
 
 
 @router.post("/receiving", status_code=201, openapi_extra=documented_model(ReceivingBody))
@@ -63,7 +64,7 @@ async def post_receiving(
     node = read("node", lambda: parse_node(body.node))
     at = read("at", lambda: moment(body.at))
     sender = read("sender", lambda: parse_party(body.sender) if body.sender else None)
-    given = packs_of(body.codes, ledger.today(), None, None, read.breaches)
+    given = packs_of(body.codes, ledger.today(), None, None, read.breaches, sends_fnc1=body.sendsFnc1)
     if (body.event is None) == (sender is None or body.bill is None):
         read.breaches.append(Breach("event", "name the shipment by sender and bill, or by the id of its event"))
     if read.breaches or scan is None or node is None or at is None:

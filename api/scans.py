@@ -288,6 +288,8 @@ def _known(connection: Connection, body: ScanBody, raw: Json) -> tuple[Json, Rec
             return one.event, Recorded(one.entry.node, one.entry.seq, one.entry.hash, time_text(one.entry.record_time))
     if found and not body.offline:
         refusal = found[0].entry.body["refusal"]
+        if "packs" in refusal:
+            raise Conflict(f"under the id {body.scan} a command for packs was refused")
         error = NotEnough(refusal["item"], refusal["holder"], Decimal(refusal["missing"]), refusal["uom"])
         error.refusal = found[0].entry.name
         raise error

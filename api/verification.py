@@ -33,7 +33,7 @@ class Asked(BaseModel):
     correlation: str | None = Field(default=None, alias="corrUUID", max_length=60)
 
 
-@router.get("/verify/gtin/{gtin}/lot/{lot}/ser/{serial}")
+@router.get("/verify/gtin/{gtin}/lot/{lot:path}/ser/{serial:path}")
 async def verify(
     ledger: LedgerHere, actor: MayCheckPacks, gtin: str, lot: str, serial: str, asked: Annotated[Asked, Query()]
 ) -> Response:  # fmt: skip
@@ -41,7 +41,7 @@ async def verify(
     if asked.requester is not None:
         parse_gln(asked.requester)
     code = digital_link_key([("01", parse_gtin(gtin)), ("21", serial)])
-    order = Order("", Command.VERIFY, code, actor.home_node, actor.name, now())
+    order = Order("", Command.VERIFY, code, actor.home_node, actor.name, now(), batch=lot)
     answer = await ledger.ask(ledger.counter, Ask("", actor, (order,), only_asks=True))
     (verdict,) = answer.verdicts
     if verdict.product is None:
@@ -78,8 +78,8 @@ def _data(verdict: Verdict, lot: str, exp: str) -> dict[str, Any]:
     if standing.state is State.STOLEN:
         found["additionalInfo"] = "Illegitimate"
     for reason, word in ((Reason.RECALLED, "Recalled"), (Reason.WITHDRAWN, "Recalled"), (Reason.EXPIRED, "Expired")):
-        if reason in verdict.decision.reasons:
-            found["additionalInfo"] = word
+        if reason in verdict.decision.unsaleable:
+            found.setdefault("additionalInfo", word)
     return found
 
 

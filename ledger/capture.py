@@ -10,15 +10,16 @@ from enum import StrEnum
 from io import BytesIO
 from secrets import token_bytes
 
-from ledger.access import Actor
+from ledger.access import Actor, Role
 from ledger.append import Request
 from ledger.codes import NODE_URN, PARTY_URN, NodeCode, node_text
 from ledger.documents import CapturedEvent, Document
-from ledger.drafts import draft_envelope, draft_event
+from ledger.drafts import Draft, draft_envelope, draft_event
 from ledger.entries import SALT_BYTES
 from ledger.errors import NotAllowed
 from ledger.gs1 import Key
 from ledger.identifiers import canonical_key
+from ledger.packs.states import may_move
 
 
 class ErrorBehaviour(StrEnum):
@@ -57,13 +58,20 @@ def requests_of(
 ) -> list[Request]:
     """What to record for `document`: one request, or one for each event where errors are to stay alone.
 
-    `secret` is the installation's, for the ids of what comes without one.
+    `secret` is the installation's, for the ids of what comes without one. Whatever is said of packs is recorded; it
+    moves them only if the actor's role may do such a thing somewhere.
     """
     random = BytesIO(token_bytes(2 * SALT_BYTES * (len(document.events) + 1))).read  # asked of the system once
     drafts = [draft_event(chain_of(event, actor, places), event, random, secret) for event in document.events]
+    drafts = [draft if _may_move(actor.role, draft) else draft._replace(effects=()) for draft in drafts]
     if document.envelope:
         node = drafts[0].node if drafts else _home(actor, places)
         drafts.insert(0, draft_envelope(node, document.envelope, random, secret))
     if behaviour is ErrorBehaviour.PROCEED:
         return [Request([draft], actor.name) for draft in drafts]
     return [Request(drafts, actor.name)] if drafts else []
+
+
+def _may_move(role: Role, draft: Draft) -> bool:
+    """Whether what the draft says of packs moves them."""
+    return all(may_move(role, command) for command in {effect.command for effect in draft.effects})

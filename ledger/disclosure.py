@@ -21,7 +21,7 @@ OPEN = frozenset(
     """type eventID eventTime eventTimeZoneOffset action bizStep disposition persistentDisposition epcList
         quantityList parentID childEPCs childQuantityList inputEPCList inputQuantityList outputEPCList
         outputQuantityList transformationID certificationInfo
-        suyuan:units suyuan:lotNumber suyuan:itemExpirationDate""".split()
+        suyuan:units suyuan:lots""".split()
 )
 """Open as a whole: these take no extension fields inside."""
 

@@ -105,9 +105,14 @@ def draft_refusal(node: int, scan: str, packs: list[Json], said: Json, at: datet
     `packs` says of each, under its `code`, why; `said` what was asked. It is recorded once for a scan.
     """
     body: Json = {"refusal": {"scan": scan, **said, "at": time_text(at), "packs": packs}}
-    end = _ROLES[Role.REFUSED] + rows.int2(Action.NONE) + rows.time(at)
+    end = _ROLES[refusal_role(said["mode"])] + rows.int2(Action.NONE) + rows.time(at)
     tails = tuple(rows.text(code) + end for code in dict.fromkeys(one["code"] for one in packs))
     return draft_once(node, Kind.REFUSAL, body, refusal_name(scan), random)._replace(item_tails=tails)
+
+
+def refusal_role(mode: str) -> Role:
+    """How a pack stands in a refusal: what came late says nothing of how often somebody tried."""
+    return Role.REFUSED_LATE if mode == "offline" else Role.REFUSED
 
 
 def draft_change(subject: str, version: int, body: Json, private: bytes | None, random: RandomBytes) -> Draft:

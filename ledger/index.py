@@ -34,6 +34,8 @@ class Role(IntEnum):
     """Not goods but a record of the registry whose private values were shown."""
     REFUSED = 9
     """A pack for which a command was decided against."""
+    REFUSED_LATE = 10
+    """The same of a command that came late from an outbox."""
 
 
 class Action(IntEnum):

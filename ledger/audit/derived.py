@@ -11,7 +11,7 @@ from ledger.audit.registry import RegistryCheck, registry_key
 from ledger.audit.report import UNREADABLE, Progress, Report, count, stream
 from ledger.balances import Move, moves_of
 from ledger.codes import CITY, node_text
-from ledger.drafts import EventId, erasure_name, id_key, identity
+from ledger.drafts import EventId, erasure_name, id_key, identity, refusal_role
 from ledger.entries import Entry, Kind, decode
 from ledger.fields import parse_time
 from ledger.index import Action, Role, columns, mentions
@@ -45,7 +45,8 @@ def _rows_of(entry: Entry) -> _Rows:
         return _Rows(None, dict.fromkeys(keys, (int(Action.NONE), at)), found)
     if entry.kind is Kind.REFUSAL and "packs" in entry.body["refusal"]:
         at = parse_time(entry.body["refusal"]["at"])
-        codes = [(one["code"], entry.node, entry.seq, int(Role.REFUSED)) for one in entry.body["refusal"]["packs"]]
+        role = int(refusal_role(entry.body["refusal"]["mode"]))
+        codes = [(one["code"], entry.node, entry.seq, role) for one in entry.body["refusal"]["packs"]]
         return _Rows(None, dict.fromkeys(codes, (int(Action.NONE), at)), found)
     if entry.kind is not Kind.EVENT:
         return _Rows(None, {}, found)

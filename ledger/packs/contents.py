@@ -41,6 +41,8 @@ def packs_in(connection: psycopg.Connection, container: Key, most: int) -> list[
             raise LimitExceeded(f"more than {most} packs are in {container}; do it case by case")
         if not layer:
             break
+    if layer:
+        raise LimitExceeded(f"containers are packed more than {DEPTH_MAX} deep in {container}; do it case by case")
     return sorted(packs - {container})
 
 

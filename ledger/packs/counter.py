@@ -5,11 +5,13 @@ were seen; where a rival was faster it is decided again, so of a hundred rivals 
 was. What is taken is an event in the chain of the node; what is refused is an entry there too.
 """
 
+import logging
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -32,11 +34,22 @@ from ledger.lanes import Lanes
 from ledger.notes import Recorded
 from ledger.packs.contents import packs_in
 from ledger.packs.decision import Decision, Mode, Order, Product, Reason, decide, undo_until
-from ledger.packs.effects import EXPIRY, LOT, UNITS, Standing, after, is_pack, outcomes_of, product_of, standing_json
+from ledger.packs.effects import (
+    LOTS,
+    UNITS,
+    Standing,
+    after,
+    is_pack,
+    outcomes_of,
+    product_of,
+    standing_json,
+    standing_of,
+)
 from ledger.packs.standings import Standings, read_standings, recorded_under, refused_before
 from ledger.packs.states import TRACE_OF, Command, Variant
 from ledger.reads import ReadEntry
 
+_log = logging.getLogger(__name__)
 Json = dict[str, Any]
 TRIES_MAX = 50
 PACKS_MAX = 3_500
@@ -105,49 +118,23 @@ class Counter(Gathering[Ask, Answer]):
 
     def _decide_all(self, connection: psycopg.Connection, asked: list[Asked[Ask, Answer]]) -> None:
         orders = [order for one in asked for order in one.question.orders]
-        writers = [one.question for one in asked if not one.question.only_asks]
-        names = [name for ask in writers for name in (ask.event_name, refusal_name(ask.scan))]
+        names = [name for one in asked if not one.question.only_asks for name in _names(one.question)]
         recorded = recorded_under(connection, names) if names else {}
         known = read_standings(connection, orders)
-        whole = [self._with_contents(connection, one, known) for one in asked]
-        if any(one is not None and one.orders != asked[n].question.orders for n, one in enumerate(whole)):
-            known = read_standings(connection, [order for one in whole if one is not None for order in one.orders])
-        refused = self._refused(connection, [one for one in whole if one is not None], known)
-        for one, ask in zip(asked, whole, strict=True):
-            if ask is None:
-                continue
-            try:
-                answer = self._recorded(ask, recorded, known)
+        whole: list[tuple[Asked[Ask, Answer], Ask]] = []
+        for one in asked:
+            with _told(one):
+                answer = self._recorded(one.question, recorded, known)
                 if answer is not None:
                     one.answer.set_result(answer)
                 else:
-                    self._decide(one, ask, known, refused)
-            except LedgerError as error:
-                one.answer.set_exception(error)
-
-    @staticmethod
-    def _with_contents(
-        connection: psycopg.Connection, one: Asked[Ask, Answer], known: Standings
-    ) -> Ask | None:  # fmt: skip
-        """The ask with the packs in its containers in their place; None where that failed, and was answered."""
-        ask = one.question
-        if all(is_pack(order.code) and order.code not in known.parents for order in ask.orders):
-            return ask
-        try:
-            orders: dict[Key, Order] = {}
-            for order in ask.orders:
-                codes: Iterable[Key] = [order.code]
-                if order.code in known.parents:
-                    codes = packs_in(connection, order.code, PACKS_MAX)
-                elif not is_pack(order.code):
-                    raise NotRecorded(f"nothing is recorded of what is in {order.code}; scan the packs themselves")
-                orders |= {code: replace(order, code=code) for code in codes}
-            if len(orders) > PACKS_MAX:
-                raise LimitExceeded(f"more than {PACKS_MAX} packs are named, with those in containers; do it in parts")
-        except LedgerError as error:
-            one.answer.set_exception(error)
-            return None
-        return replace(ask, orders=tuple(orders.values()))
+                    whole.append((one, _with_contents(connection, one.question, known)))
+        if any(one.question is not ask for one, ask in whole):
+            known = read_standings(connection, [order for _, ask in whole for order in ask.orders])
+        refused = self._refused(connection, [ask for _, ask in whole], known)
+        for one, ask in whole:
+            with _told(one):
+                self._decide(one, ask, known, refused)
 
     @staticmethod
     def _refused(
@@ -185,9 +172,8 @@ class Counter(Gathering[Ask, Answer]):
             for one in said["packs"]:
                 reasons = tuple(Reason.of(word) for word in one["reasons"])
                 decision = Decision(False, reasons, alert=one["alert"], soft=one.get("soft"))
-                standing = known.rows.get(Key(one["code"]))
-                name = refusal[0].name
-                verdicts.append(self._verdict(Key(one["code"]), decision, standing and standing[1], known, name))
+                standing = standing_of(one["standing"]) if one["standing"] else None
+                verdicts.append(self._verdict(Key(one["code"]), decision, standing, known, refusal[0].name))
         places = [_place(entry[0]) for entry in (event, refusal) if entry is not None]
         return Answer(known.variant, verdicts, places, before=True) if places else None
 
@@ -240,6 +226,13 @@ class Counter(Gathering[Ask, Answer]):
         request: Request, submitted: "Future[list[Recorded]]",
     ) -> None:  # fmt: skip
         """What was recorded becomes the answer; where somebody was faster it is decided again."""
+        with _told(one):
+            self._answer_to(one, ask, decided, known, request, submitted)
+
+    def _answer_to(
+        self, one: Asked[Ask, Answer], ask: Ask, decided: list[tuple[Order, Decision]], known: Standings,
+        request: Request, submitted: "Future[list[Recorded]]",
+    ) -> None:  # fmt: skip
         error = submitted.exception()
         if isinstance(error, Conflict) and one.tries < TRIES_MAX:
             self.again(one)
@@ -316,12 +309,52 @@ def _event_json(ask: Ask, orders: Sequence[Order]) -> Json:
     }  # fmt: skip
     if first.units:
         event[UNITS] = first.units
-    # What a person typed is no better than what the maker will say.
-    described = {(order.batch, order.expires) if begins or not order.by_hand else (None, None) for order in orders}
-    if len(described) == 1:
-        batch, expires = described.pop()
-        known: dict[str, str | None] = {"cbvmda:lotNumber" if begins else LOT: batch}
-        known["cbvmda:itemExpirationDate" if begins else EXPIRY] = expires.isoformat() if expires else None
-        said = {name: value for name, value in known.items() if value is not None}
-        event |= {"ilmd": said} if begins and said else said
+    described: dict[tuple[str | None, date | None], list[str]] = {}
+    for order in orders:
+        if begins or not order.by_hand:  # what a person typed is no measure for others
+            described.setdefault((order.batch, order.expires), []).append(uri_of(order.code))
+    lots = [(_lot_json(batch, expires), epcs) for (batch, expires), epcs in described.items() if batch or expires]
+    if begins and len(described) == 1 and lots:
+        event["ilmd"] = {f"cbvmda:{name}": value for name, value in lots[0][0].items()}
+    elif lots:
+        event[LOTS] = [{**lot, "epcs": epcs} for lot, epcs in lots]
     return event | ask.document
+
+
+def _lot_json(batch: str | None, expires: date | None) -> Json:
+    found = {"lotNumber": batch, "itemExpirationDate": expires.isoformat() if expires else None}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _names(ask: Ask) -> tuple[str, str]:
+    """What an ask is recorded under: what is taken, and what is refused."""
+    return ask.event_name, refusal_name(ask.scan)
+
+
+@contextmanager
+def _told(one: Asked[Ask, Answer]) -> Iterator[None]:
+    """Whoever asked is told what went wrong with this, and nobody else."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, LedgerError):
+            _log.error("an ask could not be answered", exc_info=error)
+        if not one.answer.done():
+            one.answer.set_exception(error)
+
+
+def _with_contents(connection: psycopg.Connection, ask: Ask, known: Standings) -> Ask:
+    """The ask with the packs in its containers in their place."""
+    if all(is_pack(order.code) and order.code not in known.parents for order in ask.orders):
+        return ask
+    orders: dict[Key, Order] = {}
+    for order in ask.orders:
+        codes: Iterable[Key] = [order.code]
+        if order.code in known.parents:
+            codes = packs_in(connection, order.code, PACKS_MAX)
+        if not codes or not all(map(is_pack, codes)):
+            raise NotRecorded(f"it is not recorded which packs are in {order.code} now; scan the packs themselves")
+        orders |= {code: order if code == order.code else replace(order, code=code) for code in codes}
+    if len(orders) > PACKS_MAX:
+        raise LimitExceeded(f"more than {PACKS_MAX} packs are named, with those in containers; do it in parts")
+    return replace(ask, orders=tuple(orders.values()))

@@ -7,10 +7,10 @@ each has a reason of its own here, which raises none.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from ledger.gs1 import Key, is_digits
-from ledger.packs.effects import Standing, done_by
+from ledger.packs.effects import VOID, Standing, done_by
 from ledger.packs.states import FOR_GOOD, UNDOABLE, Command, Rule, State, Variant
 from ledger.registers.form import Word
 
@@ -88,8 +88,6 @@ _OF_CODE = frozenset({Reason.UNKNOWN_PACK, Reason.BATCH, Reason.EXPIRY})
 """What alerts where a device read the code, and not where a person typed it (EMVS A3, A68, A52)."""
 _OF_PLACE = frozenset({Reason.ALREADY_ELSEWHERE, Reason.GONE})
 """What alerts at once (EMVS A7, A24): a pack is in two hands."""
-_SOLD_ALL_THE_SAME = frozenset({Reason.EXPIRED, Reason.RECALLED, Reason.WITHDRAWN})
-"""What is a warning and an alert where the pack has left already, while the ledger was out of reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +152,8 @@ class Order:
 class Decision:
     """What was decided. `again`: the same scan once more, answered as before; nothing new is recorded.
 
-    `reasons` are why it is refused; `odd` what is to be told besides. `soft`: refused without an alert, so many times
-    more.
+    `reasons` are why it is refused; `odd` what is to be told besides. `unsaleable`: why it may not be sold, whatever
+    was asked. `soft`: refused without an alert, so many times more.
     """
 
     taken: bool
@@ -165,6 +163,7 @@ class Decision:
     again: bool = False
     soft: int | None = None
     recalls: tuple[str, ...] = ()
+    unsaleable: tuple[Reason, ...] = ()
 
 
 def decide(
@@ -172,29 +171,30 @@ def decide(
 ) -> Decision:
     """Decide `order` for a pack that stands so. `refused_here`: how often the same was refused here since it does."""
     rule = variant.rules.get(order.command)
+    standing = None if standing is not None and standing.done == VOID else standing
     status, told, named = _status(order, standing, known)
     reasons = [*_against_identity(variant, order, standing, known)]
     if not reasons and standing is not None and _is_again(variant, order, standing, now):
-        return Decision(True, (), tuple(told), again=True, recalls=named)
+        return Decision(True, (), tuple(told), again=True, recalls=named, unsaleable=tuple(status))
     odd = [*_odd(order, standing, known), *told]
     if not reasons:
         reasons += _against_state(rule, order, standing)
     if not reasons and order.command is Command.UNDO and standing is not None:
         reasons += _against_undo(variant, order, standing, now)
-    if rule is None or rule.sells:
-        happened = order.mode is Mode.OFFLINE and order.command not in (Command.UNDO, Command.VERIFY)
-        if happened and not reasons:
-            odd += status
-        elif not happened:
-            reasons += status
-    alert = bool(_SOLD_ALL_THE_SAME & {*odd}) or (bool(_OF_CODE & {*reasons}) and not order.by_hand)
+    sells = rule is None or rule.sells
+    happened = sells and order.mode is Mode.OFFLINE and order.command not in (Command.UNDO, Command.VERIFY)
+    if sells and not happened:
+        reasons += status
+    elif not reasons:  # it has left, or is only moved
+        odd += status
+    alert = bool(happened and status and not reasons) or (bool(_OF_CODE & {*reasons}) and not order.by_hand)
     if order.command is not Command.LOCK:  # a pharmacy and its authority may both lock a pack
         alert |= bool(_OF_PLACE & {*reasons})
     soft: int | None = None
     if Reason.ALREADY_HERE in reasons and order.mode is not Mode.OFFLINE:
         alert |= refused_here >= variant.soft
         soft = max(0, variant.soft - refused_here - 1)
-    return Decision(not reasons, tuple(reasons), tuple(odd), alert, False, soft, named)
+    return Decision(not reasons, tuple(reasons), tuple(odd), alert, False, soft, named, tuple(status))
 
 
 def undo_until(variant: Variant, standing: Standing) -> datetime | None:
@@ -279,7 +279,8 @@ def _same_day(order: Order, recorded: date) -> bool:
     given = order.expires
     if given is None or given == recorded:
         return True
-    return order.by_hand and (given.year, given.month) == (recorded.year, recorded.month)
+    last = (given + timedelta(days=1)).day == 1  # which day 00 is read as
+    return (order.by_hand or last) and (given.year, given.month) == (recorded.year, recorded.month)
 
 
 def _against_state(rule: Rule | None, order: Order, standing: Standing | None) -> Iterator[Reason]:

@@ -20,10 +20,10 @@ from ledger.packs.states import FOR_GOOD, OTHER_STEPS, TRACE_OF, TRACES, UNDO_MA
 
 Json = dict[str, Any]
 VOID = "void"
-"""What was done with a pack whose only event is declared in error."""
-UNITS, LOT, EXPIRY = "suyuan:units", "suyuan:lotNumber", "suyuan:itemExpirationDate"
-"""Open fields of our own: how many units were taken from a pack (拆零), and what its code says beside the serial, since
-the standard has batch and expiry only where objects begin (EPCIS 2.0, 7.3.7, ilmd)."""
+"""What was done with a pack whose first event is declared in error: it counts as unknown again."""
+UNITS, LOTS = "suyuan:units", "suyuan:lots"
+"""Open fields of our own: how many units were taken from a pack (拆零); and what the packs' codes say beside serials,
+since the standard has batch and expiry only where objects begin, one for all of an event (EPCIS 2.0, 7.3.7, ilmd)."""
 UNITS_MAX, UNITS_TAKEN_MAX = 100_000, 1_000_000_000
 
 
@@ -90,34 +90,49 @@ def effects_of(event: Json) -> Iterator[Effect]:
     """What the open part of a checked event does to packs, if it is never declared in error."""
     if "errorDeclaration" in event:
         return
+    ilmd = event.get("ilmd", {})
+    described = _lot(ilmd.get("cbvmda:lotNumber"), ilmd.get("cbvmda:itemExpirationDate"))
     if event["type"] == "TransformationEvent":
-        batch, expires = _batch_of(event)
         for code in _packs(event.get("inputEPCList", ())):
             yield Effect(code, Command.CHECK_OUT)
         for code in _packs(event.get("outputEPCList", ())):
-            yield Effect(code, Command.COMMISSION, batch, expires)
+            yield Effect(code, Command.COMMISSION, *described)
     elif event["type"] == "ObjectEvent" and (command := command_of(event)) is not None:
-        batch, expires = _batch_of(event)
         units = event.get(UNITS, 0)
         units = units if type(units) is int and 0 <= units <= UNITS_MAX else 0
+        lots = _lots(event.get(LOTS))
         for code in _packs(event.get("epcList", ())):
-            yield Effect(code, command, batch, expires, units)
+            yield Effect(code, command, *lots.get(code, described), units)
 
 
 def _packs(epcs: Iterable[str]) -> Iterator[Key]:
     yield from dict.fromkeys(key for key in map(canonical_key, epcs) if is_pack(key))
 
 
-def _batch_of(event: Json) -> tuple[str | None, date | None]:
-    """Batch and expiry, where the event says them (CBV 2.0, 9.3)."""
-    ilmd = event.get("ilmd", {})
-    batch = ilmd.get("cbvmda:lotNumber", event.get(LOT))
-    text = ilmd.get("cbvmda:itemExpirationDate", event.get(EXPIRY))
+_Lot = tuple[str | None, date | None]
+
+
+def _lot(batch: object, text: object) -> _Lot:
+    """Batch and expiry as an event says them (CBV 2.0, 9.3), as far as they can be such."""
     try:
         expires = date.fromisoformat(str(text)[:10]) if text else None
     except ValueError:
         expires = None
     return batch if isinstance(batch, str) and _BATCH.fullmatch(batch) else None, expires
+
+
+def _lots(groups: object) -> dict[Key, _Lot]:
+    """What is said of each pack in our own field; whatever has another form is somebody else's, and says nothing."""
+    found: dict[Key, _Lot] = {}
+    for group in groups if isinstance(groups, list) else ():
+        if isinstance(group, dict) and isinstance(group.get("epcs"), list):
+            lot = _lot(group.get("lotNumber"), group.get("itemExpirationDate"))
+            found |= dict.fromkeys(map(canonical_key, filter(_is_text, group["epcs"])), lot)
+    return found
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 _BATCH = re.compile("[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,60}")
@@ -130,6 +145,7 @@ def after(before: Standing | None, effect: Effect, at: datetime, node: int, by: 
     A fact is believed, but it brings nothing back that has gone for good, and undoes only what was done at its node.
     """
     command = effect.command
+    before = None if before is not None and before.done == VOID else before
     here = Standing(State.ACTIVE, at, node, by, done_by(command, effect.units), True, effect.batch, effect.expires)
     if before is None:
         return replace(here, made=True) if command is Command.COMMISSION else _moved(here, effect)
@@ -208,7 +224,10 @@ class Outcome:
 
 def taken_back(outcome: Outcome) -> Outcome:
     """What becomes of a pack when the event of its last step is declared in error."""
-    before = outcome.before or replace(outcome.after, state=State.ACTIVE, done=VOID, held=False, units=0)
+    void = replace(
+        outcome.after, state=State.ACTIVE, done=VOID, held=False, batch=None, expires=None, units=0, made=False
+    )
+    before = outcome.before or void
     return Outcome(outcome.code, outcome.version + 1, outcome.after, before)
 
 
@@ -231,8 +250,8 @@ def outcomes_of(body: Json) -> Iterator[Outcome]:
     """The outcomes that an event's entry holds; `KeyError`, `TypeError` or `ValueError` where they are malformed."""
     for group in body.get("packs", ()):
         codes = group["codes"] if "codes" in group else [effect.code for effect in effects_of(body["event"])]
-        before = group["before"] and _standing(group["before"])
-        now = _standing(group["after"])
+        before = group["before"] and standing_of(group["before"])
+        now = standing_of(group["after"])
         for code in codes:
             yield Outcome(Key(code), group["version"], before, now)
 
@@ -254,7 +273,8 @@ def standing_json(standing: Standing) -> Json:
     return found
 
 
-def _standing(found: Json) -> Standing:
+def standing_of(found: Json) -> Standing:
+    """The standing that an entry holds."""
     expires = found.get("expires")
     return Standing(
         State[found["state"].upper()], parse_time(found["since"]), int(found["node"]), found["by"], found["done"],

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import psycopg
 
@@ -15,9 +16,9 @@ from ledger.codes import DRUG_URN
 from ledger.documents import read_json
 from ledger.drafts import id_key
 from ledger.entries import Entry, decode
-from ledger.gs1 import Key
+from ledger.gs1 import Key, digital_link_key
 from ledger.index import Role
-from ledger.packs.decision import Known, Mode, Order, Product, Reason, Recalled, twisted_forms
+from ledger.packs.decision import Known, Order, Product, Reason, Recalled, twisted_forms
 from ledger.packs.effects import Standing, product_of
 from ledger.packs.positions import Row, read_rows
 from ledger.packs.states import VARIANTS, Variant
@@ -49,7 +50,8 @@ _REFUSED = f"""
 SELECT i.item, i.node, i.seq FROM unnest(%b::text[], %b::int[], %b::timestamptz[]) AS q(item, node, since)
 CROSS JOIN LATERAL (
     SELECT item, node, seq FROM item_entry AS e
-    WHERE e.item = q.item AND e.node = q.node AND e.role = {int(Role.REFUSED)} AND e.event_time >= q.since LIMIT 20
+    WHERE e.item = q.item AND e.node = q.node AND e.role = {int(Role.REFUSED)} AND e.event_time >= q.since
+    ORDER BY e.event_time DESC LIMIT 100
 ) AS i
 """  # noqa: S608 - a number
 _DATA = "SELECT data FROM unnest(%b::int[], %b::bigint[]) AS p(node, seq) JOIN entry USING (node, seq)"
@@ -148,7 +150,8 @@ def _twins(code: Key) -> Iterable[Key]:
     if code.startswith(DRUG_URN):
         return ()
     head, _, serial = code.partition("/21/")
-    return [Key(f"{head}/21/{form}") for form in twisted_forms(serial)]
+    gtin = head.removeprefix("01/")
+    return [digital_link_key([("01", gtin), ("21", form)]) for form in twisted_forms(unquote(serial))]
 
 
 def refused_before(
@@ -165,7 +168,7 @@ def refused_before(
     for (data,) in connection.execute(_DATA, [[row[1] for row in places], [row[2] for row in places]], binary=True):
         entry = decode(data)
         said = entry.body["refusal"]
-        for one in said["packs"] if said["mode"] != Mode.OFFLINE else ():
+        for one in said["packs"]:
             if (entry.node, one["code"]) in wanted and Reason.ALREADY_HERE in one["reasons"]:
                 counted[one["code"], entry.node] += 1
     return counted
