@@ -229,7 +229,8 @@ def verdict_json(one: Verdict, node: int, command: Command) -> Json:
         "warnings": [reason_json(word) for word in decision.odd],
         "softLeft": decision.soft, "undoUntil": one.undo_until and time_text(one.undo_until),
         "recalls": list(decision.recalls),
-        "product": product and {"name": product.name, "units": product.units},
+        "product": product
+        and {"name": product.name, "units": product.units, "nationalCode": product.national_code},
         "batch": standing.batch if standing else None,
         "expires": standing.expires.isoformat() if standing and standing.expires else None,
         "unitsTaken": standing.units if standing else 0, "entry": one.entry,

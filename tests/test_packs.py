@@ -87,7 +87,7 @@ def test_a_pack_from_the_plant_to_the_buyer(city: City) -> None:
     assert asked["maySell"] and asked["place"] == "here" and asked["state"] == "active" and asked["batch"] == BATCH
     sold = city.give(CORNER, "supply", code)
     assert sold.status_code == 201 and sold.json()["state"] == "supplied" and sold.json()["receipt"]
-    assert sold.json()["product"] == {"name": "阿莫西林胶囊", "units": 24}
+    assert sold.json()["product"] == {"name": "阿莫西林胶囊", "units": 24, "nationalCode": None}
     asked = city.at[HIGH_STREET].get(f"/packs/{quote(code, safe='')}").json()
     assert not asked["maySell"] and asked["place"] == "elsewhere" and asked["state"] == "supplied"
 
@@ -204,3 +204,15 @@ def test_what_came_is_held_against_what_was_sent(city: City) -> None:
     elsewhere = {**body, "scan": str(uuid.uuid4()), "node": HIGH_STREET}
     wrong = city.at[HIGH_STREET].post("/receiving", json=elsewhere).json()["differences"]
     assert {one["kind"] for one in wrong} == {"gln_error"}
+
+
+def test_a_command_that_changes_nothing_is_answered_the_same_when_sent_again(city: City) -> None:
+    """A locked pack that is received where it is: recorded, moved nowhere, and no answer is lost."""
+    (code,) = city.made("S1")
+    assert city.give(CORNER, "receive", code).status_code == 201
+    assert city.give(CORNER, "lock", code).status_code == 201
+    scan, at = str(uuid.uuid4()), now().isoformat()
+    first = city.give(CORNER, "receive", code, scan=scan, at=at)
+    again = city.give(CORNER, "receive", code, scan=scan, at=at)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json()["state"] == again.json()["state"] == "locked" and first.json()["entry"] == again.json()["entry"]

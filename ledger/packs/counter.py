@@ -39,6 +39,7 @@ from ledger.packs.effects import (
     UNITS,
     Standing,
     after,
+    effects_of,
     is_pack,
     outcomes_of,
     product_of,
@@ -165,6 +166,10 @@ class Counter(Gathering[Ask, Answer]):
                 odd = tuple(Reason.of(word) for word in note.get("odd", ()))
                 decision = Decision(True, odd=odd, alert=note.get("alert", False))
                 verdicts.append(self._verdict(outcome.code, decision, outcome.after, known, event[0].name))
+            moved = {one.code for one in verdicts}
+            for code in {effect.code for effect in effects_of(event[0].body["event"])} - moved:  # nothing was to change
+                row = known.rows.get(code)
+                verdicts.append(self._verdict(code, Decision(True), row and row[1], known, event[0].name))
         if refusal is not None:
             said = refusal[0].body["refusal"]
             if said.get("order") != self._order_id(ask):

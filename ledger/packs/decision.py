@@ -92,10 +92,11 @@ _OF_PLACE = frozenset({Reason.ALREADY_ELSEWHERE, Reason.GONE})
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What the register says of a pack's product."""
+    """What the register says of a pack's product; `national_code` is its 药品本位码."""
 
     name: str
     units: int | None = None
+    national_code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,13 +27,13 @@ from ledger.registers.drugs import Market, Nature
 _REFERENCE = """
 WITH asked AS (SELECT unnest(%b::text[]) AS product),
 named AS (
-    SELECT p.product, p.gtin, p.name, p.units_per_pack FROM product AS p
+    SELECT p.product, p.gtin, p.name, p.units_per_pack, p.national_code FROM product AS p
     WHERE p.product IN (SELECT product FROM asked) OR p.gtin IN (SELECT product FROM asked)
 )
 SELECT json_build_object(
     'market', (SELECT json_build_array(rules, soft, replay_s, gln) FROM drug_market WHERE market = 'drugs'),
     'nodes', (SELECT json_agg(json_build_array(node, open)) FROM node WHERE node = ANY(%b)),
-    'products', (SELECT json_agg(json_build_array(product, gtin, name, units_per_pack)) FROM named),
+    'products', (SELECT json_agg(json_build_array(product, gtin, name, units_per_pack, national_code)) FROM named),
     'recalls', (
         SELECT json_agg(json_build_array(recall, product, batches, nature) ORDER BY recall) FROM recall
         WHERE product IN (SELECT product FROM asked UNION SELECT product FROM named UNION SELECT gtin FROM named)
@@ -108,11 +108,11 @@ def read_standings(connection: psycopg.Connection, orders: Sequence[Order]) -> S
     said = read_json(row[0].encode())
     named: dict[str, set[str]] = {product: {product} for product in asked}
     described: dict[str, Product] = {}
-    for product, gtin, name, units in said["products"] or ():
+    for product, gtin, name, units, national in said["products"] or ():
         for one in (product, gtin):
             if one in named:
                 named[one] |= {product, gtin} - {None}
-                described[one] = Product(name, units)
+                described[one] = Product(name, units, national)
     found = Standings(
         variant_of(said["market"]), rows, dict(said["nodes"] or ()), frozenset(row[0] for row in parents), described,
         _recalls(said["recalls"] or (), named),
