@@ -127,14 +127,19 @@ class Runner:
 
 def answers(
     counter: Counter, job: Job, actor: Actor, codes: list[str], first: int, last: int, today: date
-) -> Iterator[tuple[list[Said], Answer | LedgerError, list[Breach]]]:  # fmt: skip
-    """What is decided for codes `first` … `last - 1`, or was: by parts that a bill could hold, containers opened."""
+) -> Iterator[tuple[list[Said], Answer | LedgerError | None, list[Breach]]]:  # fmt: skip
+    """What is decided for codes `first` … `last - 1`, or was: by parts that a bill could hold, containers opened.
+
+    With each part the packs that it names, and the codes that cannot be read; None where no other are left.
+    """
     breaches: list[Breach] = []
     batch, expires = job.order.get("batch"), job.order.get("expires")
     given = packs_of(codes[first:last], today, batch, expires, breaches, sends_fnc1=job.order.get("sendsFnc1", False))
-    ask = _ask(job, actor, given, first, last)
+    if not given:
+        yield given, None, breaches
+        return
     try:
-        found: Answer | LedgerError = counter.ask(ask).result() if given else LimitExceeded("no code can be read")
+        found: Answer | LedgerError = counter.ask(_ask(job, actor, given, first, last)).result()
     except (LimitExceeded, NotRecorded) as error:  # cases with too much in them together, or one that is not known
         if last - first > 1:
             middle = (first + last) // 2
@@ -206,7 +211,7 @@ def get_results(ledger: LedgerHere, actor: MayCheckPacks, job: uuid.UUID) -> Str
                 if isinstance(answer, LedgerError):
                     yield from (write_json({"code": one.code, "error": str(answer)}) + b"\n" for one in given)
                     continue
-                for verdict in answer.verdicts:
+                for verdict in answer.verdicts if answer is not None else ():
                     yield write_json(verdict_json(verdict, found.node, command)) + b"\n"
 
     return StreamingResponse(lines(), media_type="application/x-ndjson")

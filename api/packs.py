@@ -81,16 +81,16 @@ def pack_of(text: str, today: date, *, sends_fnc1: bool = False) -> Said:
 
 def packs_of(
     texts: list[str], today: date, batch: str | None, expires: str | None, breaches: list[Breach], *,
-    sends_fnc1: bool = False,
+    sends_fnc1: bool = False, first: int = 0,
 ) -> list[Said]:  # fmt: skip
-    """The packs that a list names, each once; what is wrong with any joins `breaches`."""
+    """The packs that a list names, each once; what is wrong with any joins `breaches`, counted from `first`."""
     found: dict[Key, Said] = {}
     day: date | None = None
     try:
         day = _day(expires)
     except ValueError as error:
         breaches.append(Breach("expires", str(error)))
-    for number, text in enumerate(texts):
+    for number, text in enumerate(texts, first):
         try:
             said = pack_of(text, today, sends_fnc1=sends_fnc1)
         except (LedgerError, ValueError) as error:
