@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from ledger.gs1 import Key, is_digits
-from ledger.packs.effects import VOID, Standing, done_by
+from ledger.packs.effects import VOID, Standing, done_by, is_opened
 from ledger.packs.states import FOR_GOOD, UNDOABLE, Command, Rule, State, Variant
 from ledger.registers.form import Word
 
@@ -204,7 +204,7 @@ def undo_until(variant: Variant, standing: Standing) -> datetime | None:
         rule = variant.rules.get(command)
         if state is standing.state and state in UNDOABLE and rule is not None and rule.undoes is not None:
             return standing.since + rule.undoes
-    if standing.state is State.ACTIVE and standing.units:
+    if is_opened(standing):
         split = variant.rules[Command.SPLIT].undoes
         return standing.since + split if split is not None else None
     return None
@@ -244,8 +244,10 @@ def _against_identity(
         elif not variant.takes_unknown or known.product is None:
             yield _unknown(order, known)
         return
-    if not standing.made:
-        return  # what was read from a pack is no measure for what is read again
+    if not standing.made:  # what was read from a pack is no measure for what is read again
+        if not variant.takes_unknown and order.command is not Command.COMMISSION:
+            yield _unknown(order, known)
+        return
     if order.batch is not None and standing.batch is not None and order.batch != standing.batch:
         glued, twisted = _is_glued(order.batch, standing.batch), standing.batch in twisted_forms(order.batch)
         yield Reason.GLUED if glued else Reason.KEYBOARD if twisted else Reason.BATCH
@@ -280,8 +282,12 @@ def _same_day(order: Order, recorded: date) -> bool:
     given = order.expires
     if given is None or given == recorded:
         return True
-    last = (given + timedelta(days=1)).day == 1  # which day 00 is read as
-    return (order.by_hand or last) and (given.year, given.month) == (recorded.year, recorded.month)
+    end = _ends_month(given) and (_ends_month(recorded) or recorded.day == 1)  # which day 00 is read as, or written for
+    return (order.by_hand or end) and (given.year, given.month) == (recorded.year, recorded.month)
+
+
+def _ends_month(day: date) -> bool:
+    return (day + timedelta(days=1)).day == 1
 
 
 def _against_state(rule: Rule | None, order: Order, standing: Standing | None) -> Iterator[Reason]:
@@ -292,7 +298,7 @@ def _against_state(rule: Rule | None, order: Order, standing: Standing | None) -
             yield Reason.NOT_IN_STATE
         return
     here = standing.node == order.node
-    opened = order.command is Command.UNDO and standing.state is State.ACTIVE and standing.units > 0
+    opened = order.command is Command.UNDO and is_opened(standing)
     if standing.state in rule.states or opened:
         if rule.same_place and not here:
             yield Reason.OTHER_PLACE
@@ -329,15 +335,18 @@ def _status(
     order: Order, standing: Standing | None, known: Known
 ) -> tuple[list[Reason], list[Reason], tuple[str, ...]]:  # fmt: skip
     """What date, batch and product say against it, what they say besides, and the recalls that do."""
-    batch = standing.batch if standing is not None and standing.batch is not None else order.batch
-    expires = standing.expires if standing is not None and standing.expires is not None else order.expires
-    found = [Reason.EXPIRED] if expires is not None and expires < known.today else []
+    batches, ends = {order.batch}, {order.expires}
+    if standing is not None:  # the maker's word is the truth; of what was read then and now, the worse is believed
+        batches = {standing.batch} if standing.made and standing.batch else batches | {standing.batch}
+        ends = {standing.expires} if standing.made and standing.expires else ends | {standing.expires}
+    batches, ends = batches - {None}, ends - {None}
+    found = [Reason.EXPIRED] if any(end < known.today for end in ends if end is not None) else []
     told: list[Reason] = []
     names: list[str] = []
     for one in known.recalls:
-        if one.batches is not None and batch is None:
+        if one.batches is not None and not batches:
             told += [Reason.BATCH_UNKNOWN] if not one.exercise else []
-        elif one.batches is None or batch in one.batches:
+        elif one.batches is None or not one.batches.isdisjoint(batches):
             names.append(one.recall)
             reason = Reason.WITHDRAWN if one.batches is None else Reason.RECALLED
             (told if one.exercise else found).append(Reason.EXERCISE if one.exercise else reason)

@@ -156,6 +156,8 @@ def after(before: Standing | None, effect: Effect, at: datetime, node: int, by: 
     if command in (Command.RECEIVE, Command.SHIP) and (before.state is State.LOCKED or before.units):
         moved = replace(before, held=command is Command.RECEIVE)  # who locked or opened it alone undoes that
         return None if moved == before else moved
+    if command is Command.UNDO and effect.units:  # the rest can be undone as long as before
+        return replace(before, by=by, done=here.done, units=max(0, before.units - effect.units))
     batch, expires = before.batch or effect.batch, before.expires or effect.expires
     kept = replace(here, state=before.state, batch=batch, expires=expires, units=before.units, made=before.made)
     return _moved(kept, effect)
@@ -167,6 +169,12 @@ def _described(before: Standing, effect: Effect) -> Standing:
     )  # fmt: skip
 
 
+def is_opened(standing: Standing) -> bool:
+    """Whether units were sold of a pack, and nothing else was done with it since: then that can be undone."""
+    last = standing.done.partition(" ")[0]
+    return standing.state is State.ACTIVE and standing.units > 0 and last in (Command.SPLIT, Command.UNDO)
+
+
 def done_by(command: Command, units: int) -> str:
     """What was done, as a standing has it."""
     return f"{command} {units}" if units and command in (Command.SPLIT, Command.UNDO) else str(command)
@@ -175,10 +183,10 @@ def done_by(command: Command, units: int) -> str:
 _IN_STOCK = frozenset({State.ACTIVE, State.LOCKED})
 _FROM: dict[Command, frozenset[State]] = {
     Command.RETURN: frozenset({State.SUPPLIED}), Command.UNLOCK: frozenset({State.LOCKED}),
-    Command.SPLIT: frozenset({State.ACTIVE}),
+    Command.SPLIT: frozenset({State.ACTIVE}), Command.LOCK: frozenset({State.ACTIVE}),
     **dict.fromkeys(
-        (Command.RECEIVE, Command.SHIP, Command.SAMPLE, Command.FREE_SAMPLE, Command.LOCK, Command.EXPORT,
-         Command.CHECK_OUT), _IN_STOCK,
+        (Command.RECEIVE, Command.SHIP, Command.SAMPLE, Command.FREE_SAMPLE, Command.EXPORT, Command.CHECK_OUT),
+        _IN_STOCK,
     ),
 }  # fmt: skip
 """In which states a fact does something; of the rest in any, since what was sold twice was sold twice."""
@@ -191,7 +199,7 @@ def _applies(before: Standing, effect: Effect, at: datetime, node: int) -> bool:
     if command in (Command.UNDO, Command.UNLOCK) and before.node != node:
         return False
     if command is Command.UNDO:
-        opened = before.state is State.ACTIVE and before.units > 0 and effect.units > 0
+        opened = is_opened(before) and effect.units > 0
         whole = before.state in UNDOABLE and not effect.units
         return (opened or whole) and at - before.since <= UNDO_MAX + _SLACK
     return command not in _FROM or before.state in _FROM[command]
@@ -203,8 +211,6 @@ def _moved(here: Standing, effect: Effect) -> Standing:
         return replace(here, held=command is Command.RECEIVE)
     if command is Command.SPLIT:  # at least one, where the event does not say how many
         return replace(here, units=min(here.units + max(1, effect.units), UNITS_TAKEN_MAX))
-    if command is Command.UNDO and here.state is State.ACTIVE:
-        return replace(here, units=max(0, here.units - effect.units))
     makes = TRACE_OF[command].makes or State.ACTIVE
     return replace(here, state=makes, held=makes in _IN_STOCK)
 
