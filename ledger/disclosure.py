@@ -20,10 +20,12 @@ Json = dict[str, Any]
 OPEN = frozenset(
     """type eventID eventTime eventTimeZoneOffset action bizStep disposition persistentDisposition epcList
         quantityList parentID childEPCs childQuantityList inputEPCList inputQuantityList outputEPCList
-        outputQuantityList transformationID certificationInfo
-        suyuan:units suyuan:lots""".split()
+        outputQuantityList transformationID certificationInfo""".split()
 )
 """Open as a whole: these take no extension fields inside."""
+
+OWN = frozenset(["suyuan:units", "suyuan:lots"])
+"""Extension fields of our own that are open as a whole: what is said of packs (`ledger/packs/effects.py`)."""
 
 OPEN_INSIDE: dict[str, frozenset[str]] = {
     "readPoint": frozenset({"id"}),
@@ -61,7 +63,7 @@ def split(event: Json) -> tuple[Json, Json]:
     opened: Json = {}
     sealed: Json = {}
     for name, value in event.items():
-        if name in OPEN:
+        if name in OPEN or name in OWN:
             opened[name] = value
         elif name in OPEN_INSIDE:
             opened[name] = _split_inside(value, OPEN_INSIDE[name], f"/{name}", sealed)
