@@ -1,7 +1,6 @@
 """The ledger over HTTP: one application, one module a subject, every route with its rule."""
 
 import gc
-import sys
 
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
@@ -98,10 +97,5 @@ def open_to(app: FastAPI, ledger: Ledger) -> None:
 
 
 def tune_runtime() -> None:
-    """Settings of the interpreter that capture gains from.
-
-    Look for cycles less often: documents are trees of short-lived objects, which reference counts free. And let a lane
-    that the database answered go on after half a millisecond, not five, while the next document is being checked.
-    """
+    """Look for cycles less often: documents are trees of short-lived objects, which reference counts free."""
     gc.set_threshold(50_000, 20, 100)
-    sys.setswitchinterval(0.0005)

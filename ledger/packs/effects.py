@@ -171,8 +171,11 @@ def _described(before: Standing, effect: Effect) -> Standing:
 
 def is_opened(standing: Standing) -> bool:
     """Whether units were sold of a pack, and nothing else was done with it since: then that can be undone."""
-    last = standing.done.partition(" ")[0]
-    return standing.state is State.ACTIVE and standing.units > 0 and last in (Command.SPLIT, Command.UNDO)
+    last, _, units = standing.done.partition(" ")
+    return (
+        standing.state is State.ACTIVE and standing.units > 0
+        and (last == Command.SPLIT or (last == Command.UNDO and units != ""))
+    )  # fmt: skip
 
 
 def done_by(command: Command, units: int) -> str:
