@@ -24,19 +24,22 @@ Row = tuple[int, Standing]
 _READ = """
 SELECT code, version, state, since, node, by, done, held, batch, expires, units, made FROM pack WHERE code = ANY(%b)
 """
-_UPDATE = """
+_ALIKE = """
+unnest(%b::text[], %b::int[]) AS v(code, n) JOIN unnest(%b::int[], %b::int[], %b::int[], %b::text[], %b::smallint[],
+    %b::timestamptz[], %b::int[], %b::text[], %b::text[], %b::bool[], %b::text[], %b::date[], %b::int[], %b::bool[])
+    AS g(n, seen, version, product, state, since, node, by, done, held, batch, expires, units, made) USING (n)
+"""
+"""Packs, each with the number of its group: those of one event went the same way together, and are sent as one."""
+_UPDATE = f"""
 UPDATE pack AS p SET (version, state, since, node, by, done, held, batch, expires, units, made)
-    = ROW(v.version, v.state, v.since, v.node, v.by, v.done, v.held, v.batch, v.expires, v.units, v.made)
-FROM unnest(%b::text[], %b::int[], %b::int[], %b::smallint[], %b::timestamptz[], %b::int[], %b::text[], %b::text[],
-    %b::bool[], %b::text[], %b::date[], %b::int[], %b::bool[])
-    AS v(code, seen, version, state, since, node, by, done, held, batch, expires, units, made)
-WHERE p.code = v.code AND p.version = v.seen
-"""
-_INSERT = """
+    = ROW(g.version, g.state, g.since, g.node, g.by, g.done, g.held, g.batch, g.expires, g.units, g.made)
+FROM {_ALIKE} WHERE p.code = v.code AND p.version = g.seen
+"""  # noqa: S608 - a text of our own
+_INSERT = f"""
 INSERT INTO pack (code, version, state, since, node, by, done, held, batch, expires, units, made, product)
-SELECT * FROM unnest(%b::text[], %b::int[], %b::smallint[], %b::timestamptz[], %b::int[], %b::text[], %b::text[],
-    %b::bool[], %b::text[], %b::date[], %b::int[], %b::bool[], %b::text[]) AS v ORDER BY 1
-"""
+SELECT v.code, g.version, g.state, g.since, g.node, g.by, g.done, g.held, g.batch, g.expires, g.units, g.made, g.product
+FROM {_ALIKE} ORDER BY 1
+"""  # noqa: S608 - the same
 
 
 def read_rows(connection: psycopg.Connection, codes: Iterable[str]) -> dict[Key, Row]:
@@ -71,9 +74,11 @@ class Positions:
     def move(self, draft: Draft, at: datetime, by: str) -> list[Json] | None:
         """Move the packs as the draft says; the outcome as its entry will hold it, None where there is none."""
         outcomes: list[Outcome] = []
+        alike: dict[tuple[Any, ...], Standing | None] = {}
         for effect in draft.effects:
             version, before = self._now.get(effect.code, (0, None))
-            now = after(before, effect, at, draft.node, by)
+            way = (before, *effect[1:])  # what stands alike goes alike
+            now = alike[way] if way in alike else alike.setdefault(way, after(before, effect, at, draft.node, by))
             if now is not None:
                 outcomes.append(Outcome(effect.code, version + 1, before, now))
                 self._now[effect.code] = (version + 1, now)
@@ -112,26 +117,28 @@ class Positions:
 
     def write(self) -> bool:
         """Write what moved; whether every row was still as it was read. If not, everything is to be rolled back."""
-        moved = {code: row for code, row in self._now.items() if self._before.get(code) != row}
-        new = sorted(code for code in moved if code not in self._before)
-        known = sorted(moved.keys() - set(new))
-        if known:
-            seen = [self._before[code][0] for code in known]
-            first, *rest = _columns(known, moved)
-            if self._connection.execute(_UPDATE, [first, seen, *rest]).rowcount != len(known):
-                return False
+        moved = sorted(code for code, row in self._now.items() if self._before.get(code) != row)
+        known = [code for code in moved if code in self._before]
+        new = [code for code in moved if code not in self._before]
+        if known and self._connection.execute(_UPDATE, self._groups(known)).rowcount != len(known):
+            return False
         if new:
-            self._connection.execute(_INSERT, [*_columns(new, moved), [product_of(code) for code in new]])
+            self._connection.execute(_INSERT, self._groups(new))
         return True
 
-
-def _columns(codes: Sequence[Key], rows: Mapping[Key, Row]) -> list[list[Any]]:
-    found = [rows[code] for code in codes]
-    standings = [standing for _, standing in found]
-    return [
-        [*codes], [version for version, _ in found], [int(one.state) for one in standings],
-        [one.since for one in standings], [one.node for one in standings], [one.by for one in standings],
-        [one.done for one in standings], [one.held for one in standings], [one.batch for one in standings],
-        [one.expires for one in standings], [one.units for one in standings],
-        [one.made for one in standings],
-    ]  # fmt: skip
+    def _groups(self, codes: Sequence[Key]) -> list[list[Any]]:
+        """The packs with the numbers of their groups, and the columns of the groups."""
+        groups: dict[tuple[int, int, str, Standing], int] = {}
+        numbers = []
+        for code in codes:
+            version, standing = self._now[code]
+            seen = self._before[code][0] if code in self._before else 0
+            numbers.append(groups.setdefault((seen, version, product_of(code), standing), len(groups)))
+        standings = [standing for *_, standing in groups]
+        return [
+            [*codes], numbers, [*groups.values()], *([group[n] for group in groups] for n in range(3)),
+            [int(one.state) for one in standings], [one.since for one in standings], [one.node for one in standings],
+            [one.by for one in standings], [one.done for one in standings], [one.held for one in standings],
+            [one.batch for one in standings], [one.expires for one in standings], [one.units for one in standings],
+            [one.made for one in standings],
+        ]  # fmt: skip
