@@ -22,7 +22,7 @@ from ledger.access import Actor
 from ledger.codes import DRUG_URN, parse_node
 from ledger.documents import Json, write_json
 from ledger.entries import time_text
-from ledger.errors import Breach, LedgerError, UnacceptableRecord
+from ledger.errors import Breach, LedgerError, UnacceptableRecord, UnreadableCode
 from ledger.fields import moment
 from ledger.gs1 import Key
 from ledger.identifiers import uri_of
@@ -114,8 +114,8 @@ async def get_pack(
     here = parse_node(node) if node is not None else actor.home_node
     actor.require_node(here)
     order = Order(
-        "", Command.VERIFY, said.code, here, actor.name, now(), mode, batch or said.batch,
-        _day(expires) or said.expires,
+        "", Command.VERIFY, said.code, here, actor.name, now(), mode, said.batch or batch,
+        said.expires or _day(expires),
     )  # fmt: skip
     answer = await ledger.ask(ledger.counter, Ask("", actor, (order,), only_asks=True))
     return _response(ledger, here, Command.VERIFY, answer)
@@ -157,7 +157,7 @@ def ask_of(body: PackBody, code: str, command: Command, actor: Actor, today: dat
     if read.breaches or scan is None or node is None or at is None or mode is None:
         raise UnacceptableRecord(read.breaches)
     actor.require_node(node)
-    batch, expires = body.batch or said.batch, expires or said.expires
+    batch, expires = said.batch or body.batch, said.expires or expires
     order = Order(
         scan, command, said.code, node, actor.name, at, mode, batch, expires, body.units or 0, undoes, typed=body.typed
     )  # fmt: skip
@@ -180,7 +180,10 @@ def _day(text: str | None) -> date | None:
     if text is None or len(text) != 6 or not text.isdecimal():
         return None if text is None else day_of(text)
     year, month, day = 2000 + int(text[:2]), int(text[2:4]), int(text[4:])
-    return date(year, month, day or monthrange(year, month)[1])
+    try:
+        return date(year, month, day or monthrange(year, month)[1])
+    except ValueError:
+        raise UnreadableCode("date", text, "give a day of the calendar as YYMMDD, or as 2026-11-23") from None
 
 
 # --- answers --------------------------------------------------------------------------------------

@@ -216,3 +216,12 @@ def test_a_command_that_changes_nothing_is_answered_the_same_when_sent_again(cit
     again = city.give(CORNER, "receive", code, scan=scan, at=at)
     assert (first.status_code, again.status_code) == (201, 200)
     assert first.json()["state"] == again.json()["state"] == "locked" and first.json()["entry"] == again.json()["entry"]
+
+
+def test_a_date_that_is_none_is_the_askers_fault(city: City) -> None:
+    (code,) = city.made("S1")
+    for text in ("289999", "280631", "2028-02-30", "soon"):
+        asked = city.at[CORNER].get(f"/packs/{quote(code.partition('(17)')[0], safe='')}", params={"expires": text})
+        assert asked.status_code == 400, (text, asked.text)
+    asked = city.at[CORNER].get(f"/packs/{quote(code.partition('(17)')[0], safe='')}", params={"expires": "280600"})
+    assert asked.status_code == 200 and asked.json()["maySell"]
