@@ -90,6 +90,10 @@ def test_a_pack_from_the_plant_to_the_buyer(city: City) -> None:
     assert sold.json()["product"] == {"name": "阿莫西林胶囊", "units": 24, "nationalCode": None}
     asked = city.at[HIGH_STREET].get(f"/packs/{quote(code, safe='')}").json()
     assert not asked["maySell"] and asked["place"] == "elsewhere" and asked["state"] == "supplied"
+    refused = city.give(HIGH_STREET, "supply", code).json()
+    told = city.at[HIGH_STREET].get(f"/entries/{refused['entry']}").text
+    assert refused["place"] == "elsewhere" and refused["alert"] and refused["alertId"] == refused["entry"]
+    assert CORNER not in told and "already_elsewhere" in told, "that it was sold elsewhere, and not where"
 
 
 def test_of_a_hundred_rivals_one_is_taken(city: City) -> None:

@@ -53,6 +53,7 @@ from ledger.reads import ReadEntry
 _log = logging.getLogger(__name__)
 Json = dict[str, Any]
 TRIES_MAX = 50
+ELSEWHERE = "elsewhere"
 PACKS_MAX = 3_500
 """Packs that one order may name, its containers' content included (码上放心 takes as many in a bill)."""
 CONTEXT = ["https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld", {"suyuan": "https://suyuan.example/ns/"}]
@@ -278,10 +279,15 @@ class Counter(Gathering[Ask, Answer]):
             row = known.rows.get(order.code)
             packs.append({
                 "code": order.code, "reasons": [str(word) for word in decision.reasons], "alert": decision.alert,
-                "soft": decision.soft, "standing": row and standing_json(row[1]),
+                "soft": decision.soft, "standing": row and standing_json(_seen_from(row[1], ask.node)),
             })  # fmt: skip
         said = {"command": str(ask.command), "mode": str(ask.orders[0].mode), "order": self._order_id(ask)}
         return draft_refusal(ask.node, ask.scan, packs, said, now, secrets.token_bytes)
+
+
+def _seen_from(standing: Standing, node: int) -> Standing:
+    """What a node may know of a pack: that somebody else acted, and not who."""
+    return standing if standing.node == node else replace(standing, node=0, by=ELSEWHERE)
 
 
 def _require_rule(ask: Ask, known: Standings) -> None:
