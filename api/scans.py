@@ -7,6 +7,7 @@ given when the entry is on disk.
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -28,7 +29,7 @@ from ledger.codes import TRACE_URN, NodeCode, key_of_code, node_text, parse_node
 from ledger.documents import Json, read_document, write_json
 from ledger.drafts import draft_once, refusal_name
 from ledger.entries import Kind, time_text
-from ledger.errors import AskAgain, Breach, Conflict, NotEnough, UnacceptableRecord
+from ledger.errors import AskAgain, Breach, Conflict, NotEnough, UnacceptableRecord, UnreadableCode
 from ledger.fields import moment, parse_time
 from ledger.gs1 import Key, is_digits
 from ledger.identifiers import canonical_key, identifies_goods_closely
@@ -183,7 +184,7 @@ def _scan(body: ScanBody, raw: Json, today: date) -> tuple[Scan, Key | None]:
     party = read("party", lambda: parse_party(body.party or f"{body.node}0000"))
     at = read("at", lambda: moment(body.at))
     counterparty = read("counterparty", lambda: parse_party(body.counterparty) if body.counterparty else None)
-    amount = read("quantity", lambda: _amount(body.quantity, body.unit))
+    amount = read("quantity", lambda: _amount(body.quantity, body.unit) or _on_label(body, today))
     made = read("made", lambda: _amount(body.made, body.madeUnit))
     price = read("price", lambda: _decimal(body.price))
     vouchers = read("vouchers", lambda: [Voucher(_voucher_kind(one.kind), one.number) for one in body.vouchers])
@@ -221,6 +222,22 @@ def _amount(text: str | None, unit: str | None) -> tuple[Decimal, str | None] | 
     if quantity is None:
         return None
     return (quantity, None) if word is None else in_base_unit(quantity, word)
+
+
+_MEASURES = {"310": Unit.KILOGRAM, "315": Unit.LITRE}
+"""Net weight and volume in element strings (GS1 General Specifications, 3.6); the fourth digit counts the decimals."""
+
+
+def _on_label(body: ScanBody, today: date) -> tuple[Decimal, str | None] | None:
+    """The quantity that stands in the symbol itself, where the person says none and no other unit."""
+    if body.scanned is None or body.quantity is not None:
+        return None
+    with suppress(UnreadableCode):  # told where the code itself is read
+        for ai, value in parse_symbol(body.scanned, today=today, sends_fnc1=body.sendsFnc1 is True).others:
+            unit = _MEASURES.get(ai[:3]) if len(ai) == 4 else None
+            if unit is not None and body.unit in (None, unit):
+                return Decimal(value).scaleb(-int(ai[3])), str(unit)
+    return None
 
 
 def _voucher_kind(kind: str) -> VoucherKind:

@@ -496,3 +496,14 @@ def test_a_scanner_that_is_known_to_send_separators_may_send_serials_of_digits(c
     )
     problem_of(city.post("/scans", json=body), 400, "ValidationException")
     assert city.post("/scans", json={**body, "sendsFnc1": True}).status_code == 201
+
+
+def test_the_weight_on_a_label_is_the_quantity(city: httpx.Client) -> None:
+    """(3103) counts thousandths of a kilogram; what the person types, or another unit, comes before it."""
+    label = "(01)06901234500103(3103)001250(10)P1"
+    made = scan(city, MARKET, "opening_stock", scanned=label, party=STALL)["made"]
+    assert made["quantity"] == Decimal("1.25") and made["unit"] == "KGM"
+    typed = scan(city, MARKET, "opening_stock", scanned=label, party=STALL, quantity="2", confirm=True)["made"]
+    assert typed["quantity"] == Decimal(2)
+    pieces = scan(city, MARKET, "opening_stock", scanned=label, party=STALL, unit="H87", status=400, confirm=True)
+    assert "quantity" in str(pieces)
