@@ -12,12 +12,12 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import Field
 
 from api.auth import LedgerHere, MayCheckPacks, MayCommand
-from api.bodies import FieldReader, Input, documented_model, parsed
+from api.bodies import FieldReader, Input, documented_model, json_answer, parsed
 from api.ledger import Ledger
 from api.packs import Batch, Said, packs_of, verdict_json
 from ledger.access import Actor
 from ledger.codes import parse_node, parse_party
-from ledger.documents import Json, write_json
+from ledger.documents import Json
 from ledger.drafts import content_id, refusal_name
 from ledger.errors import NotRecorded, UnacceptableRecord
 from ledger.fields import moment
@@ -64,7 +64,7 @@ async def post_bill(
         actor.require_one_of(kind.roles, f"hand in bills of the type {kind.number} {kind.chinese}")
     answer = await ledger.ask(ledger.counter, ask)
     status = 200 if answer.before else 201
-    return Response(write_json(_document(ledger, kind, body.bill, ask.node, answer)), status, None, "application/json")
+    return json_answer(_document(ledger, kind, body.bill, ask.node, answer), status)
 
 
 def _document(ledger: Ledger, kind: BillType, bill: str, node: int, answer: Answer) -> Json:
@@ -122,4 +122,4 @@ def get_bill(ledger: LedgerHere, actor: MayCheckPacks, party: str, bill: str) ->
         "taken": sum(len(one.event.get("epcList", ())) for one in taken), "refused": len(refused),
         "refusals": [{"code": one["code"], "reasons": one["reasons"], "alert": one["alert"]} for one in refused],
     }  # fmt: skip
-    return Response(write_json(document), media_type="application/json")
+    return json_answer(document)

@@ -6,12 +6,12 @@ FastAPI itself would read a body whole before it asks who sends it.
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from api.problems import UnsupportedMediaType
-from ledger.documents import BODY_BYTES_MAX
+from ledger.documents import BODY_BYTES_MAX, write_json
 from ledger.errors import Breach, LedgerError, LimitExceeded
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -89,3 +89,8 @@ def documented_model(model: type[BaseModel]) -> dict[str, Any]:
     """The same for a body that `parsed` reads: the model, and the example that its fields make."""
     example = {name: field.examples[0] for name, field in model.model_fields.items() if field.examples}
     return documented(model.model_json_schema(), example, "application/json")
+
+
+def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """The answer as JSON, with exact numbers."""
+    return Response(write_json(value), status, headers, "application/json")

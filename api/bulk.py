@@ -8,7 +8,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated
 
 import psycopg
 from fastapi import APIRouter, Depends, Request, Response
@@ -16,7 +16,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field, WithJsonSchema
 
 from api.auth import LedgerHere, MayCheckPacks, MayCommand
-from api.bodies import FieldReader, Input, documented_model, parsed
+from api.bodies import FieldReader, Input, documented_model, json_answer, parsed
 from api.ledger import Ledger, now
 from api.packs import Batch, Said, packs_of, state_of, verdict_json
 from ledger.access import Actor
@@ -184,14 +184,14 @@ def post_bulk(
     job = Job(job_id, actor.name, now(), None, node, order, len(body.codes))
     keep_job(ledger.database, job, body.codes)
     request.app.state.bulk.wake()
-    return _json(_progress(job), 202, {"Location": f"/packs/bulk/{job.job}"})
+    return json_answer(_progress(job), 202, {"Location": f"/packs/bulk/{job.job}"})
 
 
 @router.get("/packs/bulk/{job}")
 def get_bulk(ledger: LedgerHere, actor: MayCheckPacks, job: uuid.UUID) -> Response:
     """How far a job is."""
     with ledger.database.connection() as connection:
-        return _json(_progress(get_job(connection, job, actor.name)))
+        return json_answer(_progress(get_job(connection, job, actor.name)))
 
 
 @router.get("/packs/bulk/{job}/results")
@@ -223,7 +223,3 @@ def _progress(job: Job) -> Json:
         "running": job.finished_at is None, "error": job.error,
         "createdAt": time_text(job.created_at), "finishedAt": job.finished_at and time_text(job.finished_at),
     }  # fmt: skip
-
-
-def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(write_json(value), status, headers, "application/json")

@@ -15,12 +15,12 @@ from fastapi import Path as FromPath
 from pydantic import Field
 
 from api.auth import AnybodyLooks, LedgerHere, MayCheckPacks, MayCommand
-from api.bodies import FieldReader, Input, documented_model, parsed
+from api.bodies import FieldReader, Input, documented_model, json_answer, parsed
 from api.ledger import Ledger, now
 from api.paths import uri_in_path
 from ledger.access import Actor
 from ledger.codes import DRUG_URN, parse_node
-from ledger.documents import Json, write_json
+from ledger.documents import Json
 from ledger.entries import time_text
 from ledger.errors import Breach, LedgerError, UnacceptableRecord, UnreadableCode
 from ledger.fields import moment
@@ -197,7 +197,7 @@ def _response(ledger: Ledger, node: int, command: Command, answer: Answer) -> Re
         document |= rest
     else:
         document = {"command": str(command), "taken": all(one["taken"] for one in verdicts), "packs": verdicts, **rest}
-    return Response(write_json(document), _status(command, answer), media_type="application/json")
+    return json_answer(document, _status(command, answer))
 
 
 def _status(command: Command, answer: Answer) -> int:
@@ -262,7 +262,7 @@ def public_pack(
         "code": uri_of(said.code), "sales": len(times), "times": [time_text(at) for at in times],
         "chinese": _SOLD[min(len(times), 2)][0], "english": _SOLD[min(len(times), 2)][1],
     }  # fmt: skip
-    return Response(write_json(found), media_type="application/json")
+    return json_answer(found)
 
 
 _SOLD = (

@@ -11,12 +11,12 @@ from pydantic import Field
 
 from api.auth import LedgerHere, MayCommand
 from api.bills import bill_scan
-from api.bodies import FieldReader, Input, documented_model, parsed
+from api.bodies import FieldReader, Input, documented_model, json_answer, parsed
 from api.ledger import Ledger
 from api.packs import packs_of, verdict_json
 from ledger.access import Actor
 from ledger.codes import NODE_URN, PARTY_URN, node_text, parse_node, parse_party
-from ledger.documents import Json, write_json
+from ledger.documents import Json
 from ledger.entries import Kind
 from ledger.errors import Breach, Conflict, NotRecorded, UnacceptableRecord
 from ledger.fields import moment
@@ -95,7 +95,7 @@ async def post_receiving(
     found = [*differences(shipment, scanned, recorded)]
     filed = await loop.run_in_executor(None, _filed, ledger, actor, f"{body.node}-{scan[:8]}", shown, found)
     document = {"scan": scan, "shipment": shown, "packs": packs, "differences": filed, "receipt": receipt}
-    return Response(write_json(document), 201, media_type="application/json")
+    return json_answer(document, 201)
 
 
 def _shipment(ledger: Ledger, name: str, shown: str, node: int) -> Shipment:

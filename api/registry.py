@@ -14,12 +14,12 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from api.auth import LedgerHere, MayReadPrivate, MayReadRegister, MayRegister, MaySeeReadings
-from api.bodies import SHEET_TYPES, Body, Input, Sheet, documented, documented_model, parsed
+from api.bodies import SHEET_TYPES, Body, Input, Sheet, documented, documented_model, json_answer, parsed
 from api.ledger import Ledger, now
 from api.sheets import Format, read_sheet, write_sheet
 from ledger.access import Action, Actor
 from ledger.codes import CITY, node_text
-from ledger.documents import read_json, write_json
+from ledger.documents import read_json
 from ledger.entries import time_text
 from ledger.errors import Breach, NotRecorded, UnacceptableRecord
 from ledger.filing import Filed, file_lines, file_one, require_references
@@ -87,10 +87,6 @@ class Export(Input):
         default=Format.CSV, examples=["csv"], strict=False
     )
     purpose: Annotated[Purpose | None, WithJsonSchema(_PURPOSES)] = Field(default=None, strict=False)
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(write_json(value), status, media_type="application/json")
 
 
 def _object(body: bytes) -> tuple[dict[str, Any], str | None]:
@@ -172,7 +168,7 @@ def list_records(
     with ledger.database.read() as connection:
         last = None if asked.after is None else _key(form, asked.after)
         found = listing(connection, ledger.vault, form, wanted, last, asked.limit)
-    answer = _json([one.shown() for one in found])
+    answer = json_answer([one.shown() for one in found])
     if len(found) == asked.limit:
         following = {**asked.model_dump(exclude_none=True), "after": "+".join(found[-1].key)}
         answer.headers["Link"] = f'</registry/{register}?{urlencode(following)}>; rel="next"'
@@ -187,7 +183,7 @@ def file_record(ledger: LedgerHere, actor: MayRegister, register: Plural, body: 
     with ledger.database.read() as connection:
         request, key = file_one(connection, ledger.registrar(actor), form, given, reason)
     ledger.record(request)
-    return _json(_one(ledger, actor, form, "+".join(key)).shown(), 201)
+    return json_answer(_one(ledger, actor, form, "+".join(key)).shown(), 201)
 
 
 @router.post("/{register}/import", openapi_extra=_SHEET)
@@ -232,7 +228,7 @@ def search_records(
     with ledger.database.read() as connection:
         form, whole = register_of(register), purpose is not None
         found = search(connection, ledger.vault, form, asked, actor.reach, limit, private=whole)
-    return _json([one.shown(private=whole) for one in _looked_at(ledger, actor, found, purpose)])
+    return json_answer([one.shown(private=whole) for one in _looked_at(ledger, actor, found, purpose)])
 
 
 def _purpose(word: object) -> Purpose:
@@ -270,14 +266,14 @@ def _looked_at(ledger: Ledger, actor: Actor, page: list[Record], purpose: Purpos
 @router.get("/{register}/{code}")
 def one_record(ledger: LedgerHere, actor: MayReadRegister, register: Plural, code: Code, on: Day = None) -> Response:
     """A record as it stands, or as it was known on a day."""
-    return _json(_one(ledger, actor, register_of(register), code, on).shown())
+    return json_answer(_one(ledger, actor, register_of(register), code, on).shown())
 
 
 @router.get("/regions/{code}/path")
 def path_of_region(ledger: LedgerHere, _: MayReadRegister, code: Code) -> Response:
     """A region code and what it became, step by step; the last is the present one."""
     with ledger.database.read() as connection:
-        return _json([one.shown() for one in region_path(connection, ledger.vault, parse_region(code))])
+        return json_answer([one.shown() for one in region_path(connection, ledger.vault, parse_region(code))])
 
 
 @router.patch("/{register}/{code}", openapi_extra=_RECORD)
@@ -293,7 +289,7 @@ def change_record(ledger: LedgerHere, actor: MayRegister, register: Plural, code
         with ledger.database.read() as connection:
             require_references(connection, form, changes)
         ledger.record(request)
-    return _json(_one(ledger, actor, form, code).shown())
+    return json_answer(_one(ledger, actor, form, code).shown())
 
 
 @router.post("/{register}/{code}/steps", openapi_extra=documented_model(TakeStep))
@@ -305,7 +301,7 @@ def take_step(
     form = register_of(register)
     present = _one(ledger, actor, form, code)
     ledger.record(ledger.registrar(actor).step(present, wanted.step, wanted.reason))
-    return _json(_one(ledger, actor, form, code).shown())
+    return json_answer(_one(ledger, actor, form, code).shown())
 
 
 @router.get("/{register}/{code}/versions")
@@ -315,7 +311,7 @@ def record_versions(ledger: LedgerHere, actor: MayReadRegister, register: Plural
     present = _one(ledger, actor, form, code)
     with ledger.database.read() as connection:
         found = versions(connection, ledger.vault, form, present.key)
-    return _json([{**one.record.shown(), **_made(one)} for one in found])
+    return json_answer([{**one.record.shown(), **_made(one)} for one in found])
 
 
 def _made(version: Version) -> dict[str, str]:
@@ -332,7 +328,7 @@ def read_private(
     """A record with personal data, and why its version was made. That you looked, and what for, is an entry first."""
     found = _one(ledger, actor, register_of(register), code, look.on)
     (found,) = _looked_at(ledger, actor, [found], look.purpose)
-    return _json({**found.shown(private=True), "reason": found.reason})
+    return json_answer({**found.shown(private=True), "reason": found.reason})
 
 
 @router.get("/{register}/{code}/readings")

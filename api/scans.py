@@ -302,7 +302,7 @@ def _known(connection: Connection, body: ScanBody, raw: Json) -> tuple[Json, Rec
         if one.entry.kind is Kind.EVENT:
             if one.event.get("suyuan:scan") != raw:
                 raise Conflict(f"the scan {body.scan} is recorded already, and was another one")
-            return one.event, Recorded(one.entry.node, one.entry.seq, one.entry.hash, time_text(one.entry.record_time))
+            return one.event, one.place
     if found and not body.offline:
         refusal = found[0].entry.body["refusal"]
         if "packs" in refusal:
@@ -400,11 +400,9 @@ def void_scan(
         places = places_of(connection, actor)
     event = found[0].event
     if len(found) > 1:  # sent again, or by somebody else: it is taken back, once
-        declared = found[-1].entry
         if found[-1].event["errorDeclaration"]["reason"] != body.reason:
             raise Conflict(f"the scan {scan} was taken back already, for another reason")
-        place = Recorded(declared.node, declared.seq, declared.hash, time_text(declared.record_time))
-        return _voided(ledger, scan, place)
+        return _voided(ledger, scan, found[-1].place)
     event["errorDeclaration"] = {"declarationTime": time_text(moment(body.at)), "reason": body.reason}
     (place,) = ledger.record(_request(ledger, actor, places, event, within_stock=False))
     return _voided(ledger, scan, place)

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from api.auth import LedgerHere, MayCheckPacks
+from api.bodies import json_answer
 from api.ledger import now
-from ledger.documents import write_json
 from ledger.entries import time_text
 from ledger.errors import NotRecorded
 from ledger.gs1 import digital_link_key, parse_gln, parse_gtin
@@ -50,7 +50,7 @@ async def verify(
         "verificationTimestamp": time_text(now()), "responderGLN": answer.variant.gln,
         "data": _data(verdict, lot, asked.exp), "corrUUID": asked.correlation,
     }  # fmt: skip
-    return Response(write_json(document), media_type="application/json")
+    return json_answer(document)
 
 
 @router.get("/verify/checkConnectivity")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, Row, select, tuple_
 
 from ledger.access import Actor
@@ -11,11 +12,13 @@ from ledger.codes import NodeCode, node_text
 from ledger.disclosure import whole
 from ledger.documents import read_json
 from ledger.drafts import id_key
-from ledger.entries import Entry, Kind, decode
+from ledger.entries import Entry, Kind, decode, time_text
 from ledger.errors import NotRecorded
+from ledger.notes import Recorded
 from ledger.tables import entry, event_id
 
 Json = dict[str, Any]
+_ENTRIES = "SELECT data FROM unnest(%b::int[], %b::bigint[]) AS p(node, seq) JOIN entry USING (node, seq)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,11 @@ class ReadEntry:
     entry: Entry
     salt: bytes | None
     sealed: bytes | None
+
+    @property
+    def place(self) -> Recorded:
+        """Where it stands, as a receipt says it."""
+        return Recorded(self.entry.node, self.entry.seq, self.entry.hash, time_text(self.entry.record_time))
 
     @property
     def event(self) -> Json:
@@ -52,6 +60,12 @@ def entries_at(connection: Connection, places: Sequence[tuple[int, int]]) -> lis
         .order_by(entry.c.record_time, entry.c.node, entry.c.seq)
     )
     return [_read(row) for row in connection.execute(question)]
+
+
+def read_entries(connection: psycopg.Connection, places: Sequence[tuple[int, int]]) -> list[Entry]:
+    """The same for whoever writes, on the writer's connection, in no order and without what is sealed."""
+    asked = [[node for node, _ in places], [seq for _, seq in places]]
+    return [decode(data) for (data,) in connection.execute(_ENTRIES, asked, binary=True)]
 
 
 def entries_of_ids(connection: Connection, names: Sequence[str]) -> list[ReadEntry]:

@@ -9,21 +9,19 @@ from typing import Any
 import psycopg
 
 from ledger.drafts import id_key
-from ledger.entries import Entry, decode
+from ledger.entries import Entry
 from ledger.errors import LimitExceeded
 from ledger.fields import parse_time
 from ledger.gs1 import Key
 from ledger.identifiers import canonical_key
 from ledger.index import Role
+from ledger.reads import read_entries
 
 Json = dict[str, Any]
 DEPTH_MAX = 5
 _EVENTS = f"""
 SELECT item, node, seq FROM item_entry WHERE item = ANY(%b) AND role = {int(Role.PARENT)}
 """  # noqa: S608 - a number
-_ENTRIES = """
-SELECT data FROM unnest(%b::int[], %b::bigint[]) AS p(node, seq) JOIN entry USING (node, seq)
-"""
 _IN_ERROR = "SELECT id FROM event_id WHERE id = ANY(%b) AND declaration <> 0"
 
 
@@ -51,8 +49,7 @@ def _content(connection: psycopg.Connection, containers: Iterable[Key]) -> dict[
     places = connection.execute(_EVENTS, [sorted(containers)], binary=True).fetchall()
     if not places:
         return {}
-    entries = connection.execute(_ENTRIES, [[row[1] for row in places], [row[2] for row in places]], binary=True)
-    events = [decode(row[0]) for row in entries]
+    events = read_entries(connection, [(row[1], row[2]) for row in places])
     content: dict[Key, set[Key]] = {Key(row[0]): set() for row in places}
     for event in _in_order(connection, events):
         parent = canonical_key(event["parentID"])

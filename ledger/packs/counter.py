@@ -24,7 +24,7 @@ from ledger.codes import NODE_URN, node_text
 from ledger.database import Database
 from ledger.documents import read_document, write_json
 from ledger.drafts import Draft, content_id, draft_event, draft_refusal, refusal_name
-from ledger.entries import Entry, time_text
+from ledger.entries import Entry
 from ledger.errors import Busy, Conflict, LedgerError, LimitExceeded, NotAllowed, NotRecorded
 from ledger.fields import parse_time
 from ledger.gather import Asked, Gathering
@@ -180,7 +180,7 @@ class Counter(Gathering[Ask, Answer]):
                 decision = Decision(False, reasons, alert=one["alert"], soft=one.get("soft"))
                 standing = standing_of(one["standing"]) if one["standing"] else None
                 verdicts.append(self._verdict(Key(one["code"]), decision, standing, known, refusal[0].name))
-        places = [_place(entry[0]) for entry in (event, refusal) if entry is not None]
+        places = [ReadEntry(entry, None, sealed).place for entry, sealed in filter(None, (event, refusal))]
         return Answer(known.variant, verdicts, places, before=True) if places else None
 
     def _order_id(self, ask: Ask) -> str:
@@ -302,10 +302,6 @@ def _require_rule(ask: Ask, known: Standings) -> None:
     if rule is None or ask.actor.role not in rule.roles:
         market = known.variant.market
         raise NotAllowed(f"by the rules of {market} a {ask.actor.role} may not {ask.command} packs")
-
-
-def _place(entry: Entry) -> Recorded:
-    return Recorded(entry.node, entry.seq, entry.hash, time_text(entry.record_time))
 
 
 def _event_json(ask: Ask, orders: Sequence[Order]) -> Json:

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 
 from ledger.gs1 import Key, is_digits
 from ledger.packs.effects import VOID, Standing, done_by, is_opened
-from ledger.packs.states import FOR_GOOD, UNDOABLE, Command, Rule, State, Variant
+from ledger.packs.states import FOR_GOOD, TRACES, UNDOABLE, Command, Rule, State, Variant
 from ledger.registers.form import Word
 
 
@@ -210,11 +210,8 @@ def undo_until(variant: Variant, standing: Standing) -> datetime | None:
     return None
 
 
-_MAKES = {
-    Command.SUPPLY: State.SUPPLIED, Command.SAMPLE: State.SAMPLED, Command.FREE_SAMPLE: State.FREE_SAMPLE,
-    Command.DESTROY: State.DESTROYED, Command.LOCK: State.LOCKED, Command.EXPORT: State.EXPORTED,
-    Command.STEAL: State.STOLEN, Command.CHECK_OUT: State.CHECKED_OUT, Command.RETURN: State.LOCKED,
-}  # fmt: skip
+_MAKES = {row.command: row.makes for row in TRACES if row.makes not in (None, State.ACTIVE)}
+"""The states that commands bring about, but for the one in which a pack begins."""
 
 
 def _is_again(variant: Variant, order: Order, standing: Standing, now: datetime) -> bool:

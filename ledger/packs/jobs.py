@@ -40,9 +40,9 @@ class Job:
     done: int = 0
     error: str | None = None
 
-    def parts(self, start: int = 0) -> Iterator[tuple[int, int]]:
-        """The parts from code `start` on, as first and last + 1."""
-        for first in range(start, self.total, PART):
+    def parts(self) -> Iterator[tuple[int, int]]:
+        """Its parts, as first and last + 1."""
+        for first in range(0, self.total, PART):
             yield first, min(self.total, first + PART)
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import psycopg
 
 from ledger.drafts import Draft
-from ledger.entries import decode
 from ledger.errors import Outpaced
 from ledger.gs1 import Key
 from ledger.packs.effects import Outcome, Standing, after, outcomes_json, outcomes_of, product_of, taken_back
 from ledger.packs.states import State
+from ledger.reads import read_entries
 
 Json = dict[str, Any]
 Row = tuple[int, Standing]
@@ -103,11 +103,8 @@ class Positions:
 
     def _recorded(self, node: int, seq: int) -> list[Outcome]:
         """The outcomes of an entry, and the rows of its packs."""
-        found = self._connection.execute(
-            "SELECT data FROM entry WHERE (node, seq) = (%b, %b)", [node, seq], binary=True
-        )
-        row = found.fetchone()
-        outcomes = [*outcomes_of(decode(row[0]).body)] if row is not None else []
+        found = read_entries(self._connection, [(node, seq)])
+        outcomes = [outcome for entry in found for outcome in outcomes_of(entry.body)]
         missing = {one.code for one in outcomes} - self._now.keys()
         if missing:
             rows = read_rows(self._connection, missing)

@@ -22,6 +22,7 @@ from ledger.packs.decision import Known, Order, Product, Reason, Recalled, twist
 from ledger.packs.effects import Standing, product_of
 from ledger.packs.positions import Row, read_rows
 from ledger.packs.states import VARIANTS, Variant
+from ledger.reads import read_entries
 from ledger.registers.drugs import Market, Nature
 
 _REFERENCE = """
@@ -45,7 +46,7 @@ _SIBLINGS = """
 SELECT product, batch FROM unnest(%b::text[], %b::text[]) AS q(product, batch)
 WHERE EXISTS (SELECT FROM pack AS p WHERE p.product = q.product AND p.batch = q.batch AND p.made)
 """
-_PARENTS = f"SELECT DISTINCT item FROM item_entry WHERE item = ANY(%b) AND role = {int(Role.PARENT)}"  # noqa: S608
+_PARENTS = f"SELECT DISTINCT item FROM item_entry WHERE item = ANY(%b) AND role = {int(Role.PARENT)}"  # noqa: S608 - a number
 _REFUSED = f"""
 SELECT i.item, i.node, i.seq FROM unnest(%b::text[], %b::int[], %b::timestamptz[]) AS q(item, node, since)
 CROSS JOIN LATERAL (
@@ -54,7 +55,6 @@ CROSS JOIN LATERAL (
     ORDER BY e.event_time DESC LIMIT 100
 ) AS i
 """  # noqa: S608 - a number
-_DATA = "SELECT data FROM unnest(%b::int[], %b::bigint[]) AS p(node, seq) JOIN entry USING (node, seq)"
 _IDS = "SELECT id, node, seq FROM event_id WHERE id = ANY(%b) AND declaration = 0"
 _ENTRIES = """
 SELECT id, data, sealed FROM unnest(%b::bytea[], %b::int[], %b::bigint[]) AS p(id, node, seq) JOIN entry
@@ -165,10 +165,8 @@ def refused_before(
         return {}
     wanted = {(node, code) for code, node, _ in places}
     counted: Counter[tuple[str, int]] = Counter()
-    for (data,) in connection.execute(_DATA, [[row[1] for row in places], [row[2] for row in places]], binary=True):
-        entry = decode(data)
-        said = entry.body["refusal"]
-        for one in said["packs"]:
+    for entry in read_entries(connection, [(row[1], row[2]) for row in places]):
+        for one in entry.body["refusal"]["packs"]:
             if (entry.node, one["code"]) in wanted and Reason.ALREADY_HERE in one["reasons"]:
                 counted[one["code"], entry.node] += 1
     return counted
