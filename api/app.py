@@ -9,12 +9,14 @@ from fastapi.routing import APIRoute
 from starlette.types import Lifespan
 
 from api import (
+    access_checks,
     bills,
     bulk,
     capture,
     credentials,
     health,
     log,
+    notices,
     official,
     packs,
     problems,
@@ -25,8 +27,10 @@ from api import (
     stock,
     trace,
     verification,
+    warnings,
 )  # fmt: skip
 from api.auth import Anybody
+from api.feed import Feed
 from api.ledger import Ledger
 
 _TOP = [
@@ -48,6 +52,11 @@ _TOP = [
     "bills",
     "receiving",
     "recalls",
+    "access-checks",
+    "warnings",
+    "rules",
+    "notices",
+    "subscriptions",
     "verify",
     "credentials",
     "health",
@@ -55,8 +64,8 @@ _TOP = [
 
 
 _MODULES = (
-    bulk, packs, scans, capture, official, stock, bills, receiving, recalls, verification, trace, log, registry,
-    credentials, health,
+    bulk, packs, scans, capture, official, stock, bills, receiving, recalls, access_checks, verification, trace,
+    log, registry, warnings, notices, credentials, health,
 )  # fmt: skip
 """In the order in which a path is looked for."""
 
@@ -95,6 +104,7 @@ def open_to(app: FastAPI, ledger: Ledger) -> None:
     """Let the application use `ledger`, and go on with jobs that were left."""
     app.state.ledger = ledger
     app.state.bulk = bulk.Runner(ledger)
+    app.state.feed = Feed(ledger.database)
 
 
 def tune_runtime() -> None:

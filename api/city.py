@@ -11,11 +11,12 @@ from api.ledger import Ledger, open_ledger
 from api.screen import progress, say, warn
 from api.sheets import read_sheet
 from ledger.capture import ErrorBehaviour
-from ledger.errors import NotRecorded, UnreadableCode
+from ledger.errors import LedgerError, NotRecorded, UnreadableCode
 from ledger.filing import Filed, file_lines
 from ledger.nodes import OPERATOR
 from ledger.registers import REGISTERS
 from ledger.registers.fields import day_of
+from ledger.rulesets import first_rules
 from ledger.settings import Settings
 from ledger.worker import integrate_now
 from scanners.city import TABLES, City, write
@@ -84,6 +85,11 @@ def load_city(ledger: Ledger, folder: Path, report: Report) -> tuple[Filed, Capt
     if not (folder / "events.jsonl").is_file():
         raise NotRecorded(f"{folder} holds no events.jsonl; make a city with: suyuan city make {folder}")
     filed, captured, name = Filed(), Captured(), folder / "events.jsonl"
+    with ledger.database.read() as connection:
+        rules = first_rules(connection, ledger.registrar(OPERATOR))
+    for outcome in ledger.lanes.record(rules):
+        if isinstance(outcome, LedgerError):
+            raise outcome
     for path, part in file_tables(ledger, folder, report):
         filed.add(part)
         captured.refusals += [f"{path.name}, {refusal}" for refusal in part.refusals]

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from io import TextIOWrapper
@@ -25,6 +26,7 @@ from api.files import Captured, capture_file
 from api.ledger import now, open_ledger
 from api.problems import exit_code
 from api.records import add_registers
+from api.rules import rules_app, warning_app
 from api.screen import err, out, progress, say, show, table, warn
 from api.serve import serve_http
 from api.symbols import symbol_app
@@ -51,7 +53,7 @@ from ledger.rights import migrate as migrate_database
 from ledger.settings import Settings
 from ledger.trace import Direction
 from ledger.trace import trace as trace_code
-from ledger.worker import Worker, integrate_now
+from ledger.worker import integrate_now
 from ledger.worker import replace_key as replace_signing_key
 from reports.trace import to_json, to_tree
 
@@ -64,6 +66,8 @@ key_app = typer.Typer(no_args_is_help=True, help="The key that signs the log.")
 app.add_typer(credential_app, name="credential")
 app.add_typer(key_app, name="key")
 add_registers(app, REGISTERS)
+app.add_typer(rules_app, name="rules")
+app.add_typer(warning_app, name="warning")
 app.add_typer(city_app, name="city")
 app.add_typer(symbol_app, name="symbol")
 app.add_typer(official_app, name="official")
@@ -100,16 +104,16 @@ def serve(
 
 @app.command()
 def worker() -> None:
-    """Integrate and sign the log as a process of its own (with `suyuan serve --no-worker`).
+    """Follow the chains as a process of its own: sign, watch, tell (with `suyuan serve --no-worker`).
 
     Example: `suyuan worker`
     """
-    with open_ledger(Settings.from_environment()) as ledger:
-        follower = Worker(ledger.database, ledger.keys, ledger.signer, now)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: follower.stop())
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    with open_ledger(Settings.from_environment(), worker=True):
         err.print("following the chains; Ctrl-C ends it")
-        follower.run()
+        stopped.wait()
 
 
 @app.command()

@@ -17,16 +17,19 @@ from api.mailbox import Mailbox
 from ledger.access import Actor
 from ledger.append import Request
 from ledger.database import Database, open_database
+from ledger.deliveries import Deliveries
 from ledger.errors import LedgerError, UnreadableCode
 from ledger.gate import Gate
 from ledger.gather import Gathering
 from ledger.keys import KeyFolder
 from ledger.lanes import Lanes
-from ledger.nodes import first_nodes
+from ledger.lookout import looking_out
+from ledger.nodes import OPERATOR, first_nodes
 from ledger.notes import Recorded, Signer, format_receipt
 from ledger.packs.counter import Counter
 from ledger.registrar import Registrar
 from ledger.rights import migrate, require_current
+from ledger.rulesets import first_rules
 from ledger.serials import Numbers
 from ledger.settings import Settings
 from ledger.vault import Vault
@@ -34,6 +37,7 @@ from ledger.worker import Worker
 
 Q = TypeVar("Q")
 A = TypeVar("A")
+Follower = TypeVar("Follower", Worker, Deliveries)
 
 
 def now() -> datetime:
@@ -123,11 +127,15 @@ def open_ledger(settings: Settings, *, worker: bool = False) -> Iterator[Ledger]
         try:
             with database.read() as connection:
                 missing = first_nodes(connection)
+                if worker:
+                    missing += first_rules(connection, Registrar(Vault(keys), keys.secret(), OPERATOR, now().date()))
             for outcome in lanes.record(missing):
                 if isinstance(outcome, LedgerError):
                     raise outcome
             with (
-                _worker(Worker(database, keys, signer, now) if worker else None) as running,
+                _running(Worker(database, keys, signer, now) if worker else None, "worker") as running,
+                looking_out(database, settings) if worker else contextlib.nullcontext(),
+                _running(Deliveries(database, Vault(keys), settings, now) if worker else None, "deliveries"),
                 ledger_on(settings, database, lanes, keys, signer, running) as ledger,
             ):
                 yield ledger
@@ -151,14 +159,14 @@ def ledger_on(
 
 
 @contextlib.contextmanager
-def _worker(worker: Worker | None) -> Iterator[Worker | None]:
-    if worker is None:
+def _running(follower: Follower | None, name: str) -> Iterator[Follower | None]:
+    if follower is None:
         yield None
         return
-    thread = threading.Thread(target=worker.run, name="worker")
+    thread = threading.Thread(target=follower.run, name=name)
     thread.start()
     try:
-        yield worker
+        yield follower
     finally:
-        worker.stop()
+        follower.stop()
         thread.join()

@@ -231,7 +231,7 @@ def verdict_json(one: Verdict, node: int, command: Command) -> Json:
         "reasons": [reason_json(word) for word in decision.reasons],
         "warnings": [reason_json(word) for word in decision.odd],
         "softLeft": decision.soft, "undoUntil": one.undo_until and time_text(one.undo_until),
-        "recalls": list(decision.recalls),
+        "recalls": list(decision.recalls), "holds": list(decision.holds),
         "product": product
         and {"name": product.name, "units": product.units, "nationalCode": product.national_code},
         "batch": standing.batch if standing else None,

@@ -16,6 +16,7 @@ from ledger.errors import (
     AskAgain,
     Busy,
     Conflict,
+    Held,
     LedgerDamaged,
     LedgerError,
     LimitExceeded,
@@ -44,6 +45,7 @@ STATUS: dict[type[LedgerError], tuple[int, str]] = {
     AskAgain: (409, "ResourceAlreadyExistsException"),
     Outpaced: (409, "ResourceAlreadyExistsException"),
     NotEnough: (409, "ResourceAlreadyExistsException"),
+    Held: (409, "ResourceAlreadyExistsException"),
     NotRecorded: (404, "NoSuchNameException"),
     NotSignedIn: (401, "SecurityException"),
     NotAllowed: (403, "SecurityException"),
@@ -107,8 +109,13 @@ def problem(error: LedgerError) -> dict[str, Any]:
         ]
     if isinstance(error, AskAgain):
         document["again"] = True
-    if isinstance(error, NotEnough):
+    if isinstance(error, NotEnough | Held):
         document["refused"] = error.refusal
+    if isinstance(error, Held):
+        document["holds"] = [
+            {"scope": one.scope, "target": one.target, "hold": one.order, "until": one.until, "recall": one.recall}
+            for one in error.stops
+        ]
     if isinstance(error, UnreadableCode):
         document |= {"kind": error.kind, "position": error.position, "reason": error.reason}
     return document

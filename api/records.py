@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from api import subscriptions
 from api.ledger import Ledger, now, open_ledger
 from api.screen import progress, say, show, table, warn
 from api.sheets import Format, read_sheet, write_sheet
@@ -24,7 +25,7 @@ from ledger.erase import erase_party
 from ledger.errors import UnreadableCode
 from ledger.filing import REFUSALS_KEPT, Filed, file_lines, file_one, require_references
 from ledger.nodes import OPERATOR
-from ledger.registers import LICENCE, NODE, PARTY, REGION, Field, Register
+from ledger.registers import LICENCE, NODE, PARTY, REGION, SUBSCRIPTION, Field, Register
 from ledger.registers.fields import day_of, parse_region
 from ledger.registers.places import Openness
 from ledger.registrar import Registrar
@@ -107,6 +108,8 @@ def _group(register: Register) -> typer.Typer:
         group.command("path", help=f"What a region code became. Example: `suyuan region path {named}`")(commands.path)
     if register is PARTY:
         group.command("erase", help=_ERASE)(commands.erase)
+    if register is SUBSCRIPTION:
+        subscriptions.add_commands(group)
     return group
 
 

@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
@@ -23,24 +23,26 @@ from api.bodies import FieldReader, Input, documented_model, parsed
 from api.ledger import Ledger, now
 from ledger.access import Actor
 from ledger.append import Request
-from ledger.balances import holder_of
+from ledger.balances import goods_of, holder_of
 from ledger.capture import ErrorBehaviour, requests_of
 from ledger.codes import TRACE_URN, NodeCode, key_of_code, node_text, parse_node, parse_party, parse_trace_code
 from ledger.documents import Json, read_document, write_json
 from ledger.drafts import draft_once, refusal_name
 from ledger.entries import Kind, time_text
-from ledger.errors import AskAgain, Breach, Conflict, NotEnough, UnacceptableRecord, UnreadableCode
+from ledger.errors import AskAgain, Breach, Conflict, Held, NotEnough, Stop, UnacceptableRecord, UnreadableCode
 from ledger.fields import moment, parse_time
 from ledger.gs1 import Key, is_digits
+from ledger.holds import STOPPED_STEPS, held
 from ledger.identifiers import canonical_key, identifies_goods_closely
 from ledger.nodes import Node, get_node, places_of
 from ledger.notes import Recorded
 from ledger.reads import entries_of_event, entries_of_ids
 from ledger.registers.goods import GOODS, PRODUCT, Unit, in_base_unit
+from ledger.registers.supervision import VoucherKind
 from ledger.scanning import AGAIN_S, Plan, lots_at, plan, recent_like
 from ledger.serials import Series, of_day, slips
 from ledger.slips import was_used
-from ledger.steps import BY_NAME, Scan, Voucher, VoucherKind
+from ledger.steps import BY_NAME, Scan, Voucher
 from scanners.symbols import Reading, parse_symbol
 
 router = APIRouter(tags=["scanning"])
@@ -59,6 +61,7 @@ WARNINGS: dict[str, tuple[str, str]] = {
     "other_buyer": ("该交易凭证写的是别的买方", "this slip was made out to another buyer"),
     "codes_run_out": ("追溯码快用完了", "the trace codes of this series run out"),
     "trace_used": ("该追溯码已用过", "this trace code stands on another slip"),
+    "held": ("已停售或已召回,请下架封存", "it is held or recalled: keep it apart"),
 }
 """What is odd about a scan that was recorded, in words for the counter."""
 
@@ -127,12 +130,18 @@ def record(ledger: Ledger, actor: Actor, body: ScanBody) -> tuple[Json, int]:
         scan, named = _scan(body, raw, ledger.today())
         _require_own(scan, node)
         made = _plan(ledger, connection, actor, scan, named, node, body)
+        stops = _stops(connection, scan, made.event)
         places = places_of(connection, actor)
+    if stops and not body.offline:
+        error = Held(tuple(stops))
+        error.refusal = _refuse(ledger, actor, scan, {"held": [asdict(one) for one in stops]})
+        raise error
     refuses = node.refuses_over_stock and not body.offline and made.event["bizStep"] != "inspecting"
     try:
         (place,) = ledger.record(_request(ledger, actor, places, made.event, within_stock=refuses))
-    except NotEnough as error:
-        error.refusal = _refuse(ledger, actor, scan, error)
+    except NotEnough as short:
+        what = {"item": short.item, "holder": short.holder, "missing": f"{short.missing:f}", "uom": short.uom}
+        short.refusal = _refuse(ledger, actor, scan, what)
         raise
     except Conflict:  # the same scan came twice at once, and the other was faster
         with ledger.database.read() as connection:
@@ -140,7 +149,7 @@ def record(ledger: Ledger, actor: Actor, body: ScanBody) -> tuple[Json, int]:
                 raise
             return _answer(ledger, connection, *known, []), 200
     with ledger.database.read() as connection:
-        odd = _odd(ledger, connection, body, scan, node)
+        odd = [*(["held"] if stops else []), *_odd(ledger, connection, body, scan, node)]
         return _answer(ledger, connection, made.event, place, [*made.warnings, *odd]), 201
 
 
@@ -157,6 +166,16 @@ def _plan(
         connection, scan, named, node, lambda: ledger.numbers.take(lots, actor.name),
         lambda: ledger.numbers.take(_slips(ledger, scan, node), actor.name), strict=strict,
     )  # fmt: skip
+
+
+def _stops(connection: Connection, scan: Scan, event: Json) -> list[Stop]:
+    """What keeps the lots, goods, stall or node of a scan from what it does with them."""
+    if scan.step.name not in STOPPED_STEPS:
+        return []
+    elements = [*event.get("quantityList", ()), *event.get("inputQuantityList", ())]
+    lots = [canonical_key(element["epcClass"]) for element in elements]
+    goods = [code for code in (scan.goods, *map(goods_of, lots)) if code]
+    return held(connection, scan.node, scan.party, lots, goods, now())
 
 
 def _require_own(scan: Scan, node: Node) -> None:
@@ -291,7 +310,7 @@ def _request(
 def _known(connection: Connection, body: ScanBody, raw: Json) -> tuple[Json, Recorded] | None:
     """The scan's event and place, if it was recorded; `Conflict` if it was another one under the same id.
 
-    `NotEnough` if it was refused, unless it has happened since, out of the ledger's reach.
+    `NotEnough` or `Held` if it was refused, unless it has happened since, out of the ledger's reach.
     """
     try:
         name = f"urn:uuid:{UUID(body.scan)}"
@@ -307,18 +326,22 @@ def _known(connection: Connection, body: ScanBody, raw: Json) -> tuple[Json, Rec
         refusal = found[0].entry.body["refusal"]
         if "packs" in refusal:
             raise Conflict(f"under the id {body.scan} a command for packs was refused")
-        error = NotEnough(refusal["item"], refusal["holder"], Decimal(refusal["missing"]), refusal["uom"])
+        error = _refused(refusal)
         error.refusal = found[0].entry.name
         raise error
     return None
 
 
-def _refuse(ledger: Ledger, actor: Actor, scan: Scan, error: NotEnough) -> str:
+def _refused(refusal: Json) -> NotEnough | Held:
+    """Why a scan was decided against, as its entry says."""
+    if "held" in refusal:
+        return Held(tuple(Stop(**one) for one in refusal["held"]))
+    return NotEnough(refusal["item"], refusal["holder"], Decimal(refusal["missing"]), refusal["uom"])
+
+
+def _refuse(ledger: Ledger, actor: Actor, scan: Scan, why: Json) -> str:
     """That a scan was decided against is an entry: its name."""
-    body = {"refusal": {
-        "scan": scan.scan, "step": scan.step.name, "item": error.item, "holder": error.holder,
-        "missing": f"{error.missing:f}", "uom": error.uom,
-    }}  # fmt: skip
+    body = {"refusal": {"scan": scan.scan, "step": scan.step.name, **why}}
     name = refusal_name(scan.scan)
     refusal = draft_once(scan.node, Kind.REFUSAL, body, name, secrets.token_bytes)
     (place,) = ledger.record(Request([refusal], actor.name))

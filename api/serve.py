@@ -1,10 +1,13 @@
 """Running the HTTP application: in this process, or in several."""
 
+import asyncio
 import contextlib
 import logging
 import signal
 import socket
 from collections.abc import AsyncIterator
+from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -27,9 +30,10 @@ def serve_http(settings: Settings, host: str, port: int, processes: int, *, work
     logging.getLogger("uvicorn").setLevel(logging.INFO)
     with _listening(host, port) as listening, open_ledger(settings, worker=worker) as ledger:
         if processes == 1:
+            app = create_app(ledger, _ending_streams)
             server = uvicorn.Server(
                 uvicorn.Config(
-                    create_app(ledger), log_level="info", access_log=False, timeout_graceful_shutdown=SHUTDOWN_S,
+                    app, log_level="info", access_log=False, timeout_graceful_shutdown=SHUTDOWN_S,
                     server_header=False,
                 )
             )  # fmt: skip
@@ -57,6 +61,23 @@ def _listening(host: str, port: int) -> socket.socket:
     return found
 
 
+@contextlib.asynccontextmanager
+async def _ending_streams(app: FastAPI) -> AsyncIterator[None]:
+    """Streams end with the signal to stop: uvicorn waits for answers that are under way, and theirs never end."""
+    loop, before = asyncio.get_running_loop(), dict[signal.Signals, Any]()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(app.state.feed.close)
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    for one in (signal.SIGTERM, signal.SIGINT):
+        before[one] = signal.getsignal(one)
+        signal.signal(one, stop)
+    yield
+
+
 def child() -> FastAPI:
     """The application of one of several processes: it opens the ledger when it starts, and closes it when it ends."""
 
@@ -64,6 +85,7 @@ def child() -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with open_ledger(Settings.from_environment()) as ledger:
             open_to(app, ledger)
-            yield
+            async with _ending_streams(app):
+                yield
 
     return create_app(None, lifespan)

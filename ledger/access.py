@@ -38,6 +38,12 @@ class Action(StrEnum):
     LOOK_UP = "look up a code"
     READ_PRIVATE = "read personal data"
     SEE_READINGS = "see who read personal data"
+    CHECK_GOODS = "check goods at the gate"
+    HOLD = "hold and release goods"
+    HANDLE = "handle warnings"
+    READ_WARNINGS = "read warnings"
+    SUBSCRIBE = "subscribe"
+    ANSWER_RECALL = "answer recalls"
     ADMINISTER = "administer"
     SEE_HEALTH = "see health"
 
@@ -59,6 +65,12 @@ ALLOWED: dict[Action, frozenset[Role] | None] = {
     Action.LOOK_UP: None,  # shoppers: how often a pack was sold, and nothing else
     Action.READ_PRIVATE: frozenset({Role.MARKET, Role.REGULATOR, Role.ADMIN}),  # and each reading is an entry
     Action.SEE_READINGS: frozenset({Role.REGULATOR, Role.ADMIN}),
+    Action.CHECK_GOODS: _WRITERS | {Role.REGULATOR},
+    Action.HOLD: frozenset({Role.MARKET, Role.REGULATOR, Role.ADMIN}),  # a market at its own nodes
+    Action.HANDLE: frozenset({Role.MARKET, Role.REGULATOR, Role.ADMIN}),
+    Action.READ_WARNINGS: frozenset(Role),  # of their own nodes
+    Action.SUBSCRIBE: frozenset({Role.SUBSCRIBER, Role.MARKET, Role.REGULATOR, Role.ADMIN}),
+    Action.ANSWER_RECALL: _WRITERS | {Role.REGULATOR},
     Action.ADMINISTER: frozenset({Role.ADMIN}),
     Action.SEE_HEALTH: None,
 }

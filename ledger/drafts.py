@@ -22,8 +22,11 @@ from ledger.documents import CapturedEvent, write_json
 from ledger.entries import SALT_BYTES, Kind, commitment, micros, time_text
 from ledger.errors import LimitExceeded
 from ledger.fields import EPOCH, parse_time
+from ledger.gs1 import Key
+from ledger.identifiers import canonical_key
 from ledger.index import Action, Role, columns, named
 from ledger.packs.effects import Effect, effects_of
+from ledger.steps import CERTIFICATE_URN
 
 OUTCOME = "packs"
 """What the ledger adds to an event's entry: what became of the packs. It is no part of what was sent."""
@@ -113,6 +116,30 @@ def draft_refusal(node: int, scan: str, packs: list[Json], said: Json, at: datet
 def refusal_role(mode: str) -> Role:
     """How a pack stands in a refusal: what came late says nothing of how often somebody tried."""
     return Role.REFUSED_LATE if mode == "offline" else Role.REFUSED
+
+
+def draft_check(node: int, check: Json, sealed: Json, random: RandomBytes) -> Draft:
+    """An entry that says what was decided at the gate; found by its lots and certificates.
+
+    It is recorded once under the check's id; with another sealed part, which holds what was asked, it is a conflict.
+    """
+    body: Json = {"check": check}
+    end = _ROLES[Role.CHECKED] + rows.int2(Action.NONE) + rows.time(parse_time(check["at"]))
+    tails = tuple(rows.text(key) + end for key in checked_items(check))
+    name = check_name(check["check"])
+    made = draft(node, Kind.CHECK, body, random, sealed)
+    return _with_id(made, EventId(id_key(name), 0), hashlib.sha256(name.encode()).digest())._replace(item_tails=tails)
+
+
+def checked_items(check: Json) -> list[Key]:
+    """What a check is found by: the lots, and the certificates as URNs, each once."""
+    lots = [canonical_key(goods["item"]) for goods in check["goods"] if goods["item"] is not None]
+    return [*dict.fromkeys([*lots, *(Key(f"{CERTIFICATE_URN}{one}") for one in check["certificates"])])]
+
+
+def check_name(check: str) -> str:
+    """The name under which a check at the gate is recorded once."""
+    return f"check {check}"
 
 
 def draft_change(subject: str, version: int, body: Json, private: bytes | None, random: RandomBytes) -> Draft:
@@ -231,6 +258,8 @@ def identity(node: int, kind: Kind, body: Json) -> tuple[EventId, bytes] | None:
             name = erasure_name(node, body["erasure"]["seq"])
         case Kind.REFUSAL:
             name = refusal_name(body["refusal"]["scan"])
+        case Kind.CHECK:
+            name = check_name(body["check"]["check"])
         case _:
             return None
     return EventId(id_key(name), 0), hashlib.sha256(name.encode()).digest()

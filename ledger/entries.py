@@ -45,6 +45,8 @@ class Kind(IntEnum):
     """Somebody was shown private values of the registry."""
     REFUSAL = 8
     """A scan was decided against: more was to be taken than is left; or a command for packs was."""
+    CHECK = 9
+    """Goods were checked at the gate: admitted, refused, or on a condition."""
 
 
 def commitment(salt: bytes, sealed: bytes) -> bytes:

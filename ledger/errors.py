@@ -9,6 +9,7 @@
     |   |-- AskAgain             the same was recorded seconds ago: a person has to be asked
     |   `-- Outpaced             somebody else was faster with the same pack: it is to be decided again
     |-- NotEnough           more of a lot was to be taken than is left
+    |-- Held                goods, party or node are held, or the lot is recalled: nothing of it may go out
     |-- NotRecorded         nothing answers to that name
     |-- NotSignedIn         no credential, or one that is unknown, expired or revoked
     |-- NotAllowed          the credential's role or nodes do not cover this
@@ -92,6 +93,39 @@ class NotEnough(LedgerError):
     def __init__(self, item: str, holder: str, missing: Decimal, uom: str) -> None:
         self.item, self.holder, self.missing, self.uom = item, holder, missing, uom
         super().__init__(f"{missing.normalize():f} {uom} more of {item} than {holder} has left: look at its balance")
+
+
+@dataclass(frozen=True)
+class Stop:
+    """What is stopped (lot, goods, product/batch, party or node), by which hold or recall, and until when, if it ends.
+
+    `recall`: it is a recall, which ends when everything is back.
+    """
+
+    scope: str
+    target: str
+    order: str
+    until: str | None = None
+    recall: bool = False
+
+    def __str__(self) -> str:
+        what, word = ("召回", "recall") if self.recall else ("停售令", "hold")
+        end = f",至 {self.until} until then" if self.until else ""
+        return f"{self.target} {what} {word} {self.order}{end}"
+
+
+class Held(LedgerError):
+    """`stops` keep it from going out; `refusal` is the entry that says so."""
+
+    refusal: str | None = None
+
+    def __init__(self, stops: tuple[Stop, ...]) -> None:
+        self.stops = stops
+        shown = "; ".join(map(str, stops[:3]))
+        super().__init__(
+            f"已停售,不得售出或转移,请下架封存并联系监管部门 held: {shown}. "
+            f"Keep it apart and ask the authority; it may be counted, tested, returned or destroyed"
+        )
 
 
 class NotRecorded(LedgerError):

@@ -15,7 +15,8 @@ from ledger.append import Outcome, Request
 from ledger.codes import node_text
 from ledger.database import Database
 from ledger.errors import Breach, Conflict, LedgerError, Unacceptable, UnacceptableRecord
-from ledger.registers import PARTY, Field, Register, Values
+from ledger.packs.recalls import with_what_was_made
+from ledger.registers import PARTY, RECALL, Field, Register, Values
 from ledger.registers.form import each
 from ledger.registrar import Registrar
 from ledger.registry import Key, Record, records
@@ -76,11 +77,19 @@ class Filed:
 def file_one(connection: Connection, registrar: Registrar, register: Register, given: Mapping[str, object],
              reason: str | None) -> tuple[Request, Key]:  # fmt: skip
     """A new record of what was given, and its key; `UnacceptableRecord` where it refers to what is not registered."""
-    values = registrar.read(register, given)
+    values = _whole(connection, register, registrar.read(register, given))
     key = registrar.key(register, values)
     request = registrar.file(register, values, reason)
     require_references(connection, register, registrar.filled_in(register, values))
     return request, key
+
+
+def _whole(connection: Connection, register: Register, values: Values, present: Record | None = None) -> Values:
+    """The values of a recall with all lots that were made of those named; a sheet that comes again names the same."""
+    lots = each(values.get("lots")) if register is RECALL else []
+    if present is not None and set(lots) <= {*each(present.values.get("lots"))}:
+        return {name: value for name, value in values.items() if name != "lots"}
+    return {**values, "lots": with_what_was_made(connection, lots)} if lots else values
 
 
 def require_references(connection: Connection, register: Register, values: Values) -> None:
@@ -126,7 +135,8 @@ def _plan(
     referred = _referred(connection, register, list(whole.values()))
     for line, key, given in read:
         try:
-            request = _request(registrar, register, present.get(key), given)
+            found = present.get(key)
+            request = _request(registrar, register, found, _whole(connection, register, given, found))
             if breaches := _dangling(register, whole[line.number], referred):
                 raise UnacceptableRecord(breaches)
         except LedgerError as error:

@@ -36,6 +36,8 @@ class Role(IntEnum):
     """A pack for which a command was decided against."""
     REFUSED_LATE = 10
     """The same of a command that came late from an outbox."""
+    CHECKED = 11
+    """Goods, or a certificate, that were checked at the gate."""
 
 
 class Action(IntEnum):

@@ -22,7 +22,8 @@ from ledger.codes import LOT_URN, PARTY_URN, TRACE_URN, parse_node, parse_party
 from ledger.errors import Breach, LedgerError, UnacceptableRecord
 from ledger.gs1 import is_digits
 from ledger.identifiers import canonical_key
-from ledger.steps import BY_NAME, How, VoucherKind
+from ledger.registers.supervision import VoucherKind
+from ledger.steps import BY_NAME, How
 
 Json = dict[str, Any]
 Flat = Mapping[str, str]

@@ -1,6 +1,8 @@
 """Keeping records: filing, changing, taking steps and erasing, each checked and made into a request."""
 
+import base64
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -10,7 +12,7 @@ from ledger.access import Actor
 from ledger.append import Request, subject_of
 from ledger.codes import CITY, IMPORT
 from ledger.errors import Breach, Conflict, NotAllowed, UnacceptableRecord
-from ledger.registers import NODE, PARTY, Register, Value, Values
+from ledger.registers import NODE, PARTY, SUBSCRIPTION, Register, Value, Values
 from ledger.registers.form import by_key
 from ledger.registry import Key, Record, change_request
 from ledger.vault import Vault
@@ -77,12 +79,17 @@ class Registrar:
 
     @staticmethod
     def filled_in(register: Register, values: Values) -> dict[str, Value]:
-        """The values with what holds where nothing was said: a party acts at the node that files it."""
+        """The values with what holds where nothing was said: a party acts at the node that files it.
+
+        And what is sent to a web hook is signed with a secret of its own.
+        """
         filled = dict(values)
         if register is PARTY and values.get("party") and not values.get("nodes"):
             filled["nodes"] = [int(str(values["party"])[:9])]
         if register is NODE and not values.get("locations"):
             filled["locations"] = []
+        if register is SUBSCRIPTION and values.get("channel") == "webhook" and not values.get("secret"):
+            filled["secret"] = new_secret()
         return filled
 
     def step(self, present: Record, name: str, reason: str) -> Request:
@@ -133,6 +140,11 @@ class Registrar:
     def _not_erased(self, present: Record) -> None:
         if present.row.get("erased"):
             raise Conflict(f"the private values of the {present.name} are erased; change it to file them anew first")
+
+
+def new_secret() -> str:
+    """A secret that web hooks are signed with, as Standard Webhooks writes it."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}"
 
 
 def _reason(reason: str) -> str:

@@ -96,7 +96,7 @@ def _for_people(values: Values) -> Json:
         if isinstance(value, int):
             shown[name] = node_text(value)
         elif isinstance(value, list):
-            shown[name] = [node_text(code) for code in value if isinstance(code, int)]
+            shown[name] = [node_text(code) if isinstance(code, int) else code for code in value]
     return shown
 
 
@@ -307,8 +307,10 @@ def _by_tokens(
         .limit(CANDIDATES_MAX + 1)
     )
     if nodes is not None:
-        of_nodes = select(party_table.c.party).where(_of_nodes(PARTY, nodes))
-        question = question.where(func.split_part(subject, " ", 2).in_(of_nodes))
+        key = func.split_part(subject, " ", 2)
+        of_parties = select(party_table.c.party).where(_of_nodes(PARTY, nodes))
+        within = key.in_(of_parties) if register in (PARTY, LICENCE) else func.left(key, 9).in_(map(node_text, nodes))
+        question = question.where(within)
     keys = [tuple(found.split(" ")[1:]) for found in connection.execute(question).scalars()]
     if len(keys) > CANDIDATES_MAX:
         raise LimitExceeded(f"more than {CANDIDATES_MAX} records could match: say more of what to search for")
@@ -415,7 +417,9 @@ def _versions(connection: Connection, vault: Vault, register: Register, rows: Se
         yield Version(_record(vault, register, made, private), row.seq, row.record_time, found.actor)
 
 
-_EMPTY: dict[str, Json] = {"node": dict.fromkeys(("kind", "region", "stock_limit", "digest"))}
+_EMPTY: dict[str, Json] = {
+    "node": dict.fromkeys(("kind", "region", "stock_limit", "digest")), "recall": {"lots": None},
+}  # fmt: skip
 """Columns that a register got later than its first entries."""
 
 

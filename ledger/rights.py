@@ -18,7 +18,17 @@ from psycopg import sql
 
 from ledger.database import Database
 from ledger.errors import Misconfigured
-from ledger.tables import APPEND_ONLY, POSITIONS, REGISTRY, SEARCH, VERSIONS, capture_job, pack_job
+from ledger.tables import (
+    APPEND_ONLY,
+    DELIVERIES,
+    FOLLOWERS,
+    POSITIONS,
+    REGISTRY,
+    SEARCH,
+    VERSIONS,
+    capture_job,
+    pack_job,
+)
 
 ERASER = "suyuan_eraser"
 MIGRATION_LOCK = 0x534D
@@ -86,9 +96,14 @@ def _set_rights(connection: psycopg.Connection, application: str) -> None:
     role, eraser = sql.Identifier(application), sql.Identifier(ERASER)
     connection.execute(sql.SQL("GRANT USAGE ON SCHEMA public TO {}, {}").format(role, eraser))
     connection.execute(sql.SQL("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
+    name = sql.Identifier(connection.info.dbname)  # rules are tried on what has been, on tables that vanish
+    connection.execute(sql.SQL("GRANT TEMPORARY ON DATABASE {} TO {}").format(name, role))
     connection.execute(sql.SQL("GRANT SELECT ON alembic_version TO {}").format(role))
     insert_only, changing = (*APPEND_ONLY, VERSIONS, capture_job), (*POSITIONS, *REGISTRY, SEARCH, pack_job)
-    for tables, rights in ((insert_only, "SELECT, INSERT"), (changing, "SELECT, INSERT, UPDATE")):
+    for tables, rights in (
+        (insert_only, "SELECT, INSERT"), (changing, "SELECT, INSERT, UPDATE"),
+        ((*FOLLOWERS, *DELIVERIES), "SELECT, INSERT, UPDATE, DELETE"),
+    ):  # fmt: skip
         names = sql.SQL(", ").join(sql.Identifier(table.name) for table in tables)
         connection.execute(sql.SQL("REVOKE ALL ON {} FROM PUBLIC, {}").format(names, role))
         connection.execute(sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(rights), names, role))

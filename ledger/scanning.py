@@ -20,8 +20,9 @@ from ledger.errors import Breach, NotRecorded, UnacceptableRecord
 from ledger.gs1 import Key
 from ledger.identifiers import GS1_URI, canonical_key, uri_of
 from ledger.nodes import Node
+from ledger.registers.supervision import VoucherKind
 from ledger.slips import Delivery, delivery_of_slip, is_known
-from ledger.steps import Amount, How, Scan, Voucher, VoucherKind, event_of, missing, place_of, slip_of
+from ledger.steps import Amount, How, Scan, Voucher, event_of, missing, place_of, slip_of
 from ledger.tables import balance, entry, event, head, item_entry, product
 
 AGAIN_S = 10

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from psycopg import ProgrammingError
@@ -23,8 +24,13 @@ NAMES: dict[str, str] = {
     "SUYUAN_ORIGIN": "name of the log: a schemeless URL that nobody else uses",
     "SUYUAN_TIME_ZONE": 'the city\'s business time zone: days, validity and "same day" are counted in it',
     "SUYUAN_LANES": "commit lanes a process: how many transactions are under way side by side",
+    "SUYUAN_SMTP_URL": "mail server for subscriptions by e-mail: smtp:// or smtps://user:password@host:port",
+    "SUYUAN_SMTP_FROM": "the address that such mail comes from",
+    "SUYUAN_ALLOW_LOOPBACK": "1 lets web hooks go to this machine, without TLS: for trying out",
+    "SUYUAN_NOTICE_DAYS": "how many days notices are kept for those who read late",
 }
 LANES_MAX = 64
+NOTICE_DAYS_MAX = 3650
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,10 @@ class Settings:
     origin: str
     lanes: int
     zone: ZoneInfo
+    smtp_url: str | None = None
+    smtp_from: str | None = None
+    allow_loopback: bool = False
+    notice_days: int = 400
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -61,6 +71,9 @@ class Settings:
             origin=_origin(env.get("SUYUAN_ORIGIN") or "suyuan.example/log"),
             lanes=_whole_number("SUYUAN_LANES", env.get("SUYUAN_LANES") or "2", 1, LANES_MAX),
             zone=_zone(env.get("SUYUAN_TIME_ZONE") or "Asia/Shanghai"),
+            **_mail(env.get("SUYUAN_SMTP_URL"), env.get("SUYUAN_SMTP_FROM")),
+            allow_loopback=_whole_number("SUYUAN_ALLOW_LOOPBACK", env.get("SUYUAN_ALLOW_LOOPBACK") or "0", 0, 1) == 1,
+            notice_days=_whole_number("SUYUAN_NOTICE_DAYS", env.get("SUYUAN_NOTICE_DAYS") or "400", 1, NOTICE_DAYS_MAX),
         )
 
 
@@ -86,6 +99,23 @@ def _is_url(value: str) -> bool:
         return value.startswith(("postgresql://", "postgres://")) and bool(conninfo_to_dict(value))
     except ProgrammingError:
         return False
+
+
+def _mail(url: str | None, sender: str | None) -> dict[str, str | None]:
+    """The mail server and the sender. What is wrong with the URL is not repeated: it may hold a password."""
+    if url:
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            good = False
+        if not good or re.search(r"[^!-~]", url) or parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise Misconfigured("SUYUAN_SMTP_URL must be smtp:// or smtps://user:password@host:port")
+        if not sender:
+            raise Misconfigured("SUYUAN_SMTP_FROM is missing: mail needs an address that it comes from")
+    if sender and not re.fullmatch(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,190}", sender):
+        raise Misconfigured("SUYUAN_SMTP_FROM must be one mail address, such as suyuan@city.example")
+    return {"smtp_url": url or None, "smtp_from": sender or None}
 
 
 def _origin(value: str) -> str:

@@ -16,24 +16,11 @@ from typing import Any
 
 from ledger.codes import NODE_URN, PARTY_URN, TRACE_URN, PartyCode, node_text
 from ledger.errors import Breach
-from ledger.registers.form import Word
 from ledger.registers.places import NodeKind
+from ledger.registers.supervision import VoucherKind
 
 Json = dict[str, Any]
 CERTIFICATE_URN, VOUCHER_URN = "urn:suyuan:certificate:", "urn:suyuan:voucher:"
-
-
-class VoucherKind(Word):
-    """Kinds of voucher 凭证类型."""
-
-    TRANSACTION = "transaction", "交易凭证"
-    ANIMAL = "animal", "动物检疫合格证明"
-    PRODUCT = "product", "动物产品检疫合格证"
-    INSPECTION = "inspection", "肉品品质检验合格证"
-    ORIGIN = "origin", "产地证明"
-    TEST = "test", "检测合格证"
-    PROMISE = "promise", "承诺达标合格证"
-    PURCHASE = "purchase", "购货凭证"
 
 
 class How(StrEnum):
@@ -191,7 +178,8 @@ class Scan:
         return f"urn:uuid:{self.scan}"
 
 
-_RESULT = re.compile(r"[01]|passed|failed|合格|不合格|100(\.0{1,6})?|[1-9]?[0-9](\.[0-9]{1,6})?")
+RESULT = re.compile(r"[01]|passed|failed|合格|不合格|100(\.0{1,6})?|[1-9]?[0-9](\.[0-9]{1,6})?")
+"""How a test's result is written: a word, or the inhibition in percent."""
 
 
 def missing(scan: Scan, kind: str | None, *, known_lot: bool, told: bool) -> Iterator[Breach]:
@@ -211,7 +199,7 @@ def missing(scan: Scan, kind: str | None, *, known_lot: bool, told: bool) -> Ite
         yield Breach("quantity", "it is more than 0")
     if scan.made is not None and scan.made <= 0:
         yield Breach("made", "it is more than 0")
-    if step.how is How.TEST and scan.result is not None and not _RESULT.fullmatch(scan.result):
+    if step.how is How.TEST and scan.result is not None and not RESULT.fullmatch(scan.result):
         yield Breach("result", "give passed or failed, or the inhibition in percent, such as 12.5")
     for group in () if known_lot else step.vouchers:
         if not any(voucher.kind in group for voucher in scan.vouchers):

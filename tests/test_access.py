@@ -25,6 +25,7 @@ READERS = WRITERS | {Role.REGULATOR}
 EVERYBODY = {*Role, None}
 MARKER, FAR_MARKER = "near-secret-7f3a", "far-secret-91bc"
 LOT = "https://id.gs1.org/01/06901234500103/10/L1"
+OWNERS = {Role.SUBSCRIBER, Role.MARKET, Role.REGULATOR, Role.ADMIN}
 KEEPERS = {Role.MARKET, Role.REGULATOR, Role.ADMIN}
 PARTY_BODY = {"party": f"{NODE}0001", "kinds": ["farm"], "legal_name": "x", "credit_code": "91350100M000100Y43"}
 SCAN_BODY = {"scan": "6a1c1e0e-6b1f-4b55-8d5d-0a8a4f1f2c01", "node": NODE, "step": "opening_stock", "goods": "21113011",
@@ -35,6 +36,8 @@ DRUG = "81234560000000010001"
 PACK_BODY = {"scan": "6a1c1e0e-6b1f-4b55-8d5d-0a8a4f1f2c02", "node": NODE, "at": "2026-11-25T08:00:00+08:00"}
 BILL_BODY = {"party": f"{NODE}0000", "bill": "X1", "type": "206", "at": PACK_BODY["at"], "codes": [DRUG]}
 RECEIVING_BODY = {**PACK_BODY, "event": "urn:x:y", "codes": [DRUG]}
+CHECK_BODY = {"check": "6a1c1e0e-6b1f-4b55-8d5d-0a8a4f1f2c03", "node": NODE, "party": f"{NODE}0001",
+              "at": PACK_BODY["at"], "goods": [{"goods": "21113011", "quantity": "1"}]}  # fmt: skip
 CREDENTIAL_BODY = {"role": "regulator", "label": "x"}
 
 # method, path, body, who may. Written by hand from the issue and DESIGN.md, not from ledger/access.py.
@@ -68,6 +71,14 @@ ROUTES: list[tuple[str, str, object, set]] = [
     ("GET", f"/bills/{NODE}0000/X1", None, READERS),
     ("POST", "/receiving", RECEIVING_BODY, TRADE),
     ("GET", "/recalls/ZH-1", None, READERS),
+    ("POST", "/access-checks", CHECK_BODY, READERS),
+    ("GET", f"/access-checks/{CHECK_BODY['check']}", None, READERS),
+    ("GET", "/notices", None, set(Role)),
+    ("GET", "/notices/stream?after=x", None, set(Role)),  # a stream that begins does not end
+    ("GET", f"/subscriptions/{NODE}-erp", None, OWNERS),
+    ("GET", f"/subscriptions/{NODE}-erp/deliveries", None, OWNERS),
+    ("POST", f"/subscriptions/{NODE}-erp/replay", {"from": 1, "to": 2}, OWNERS),
+    ("POST", f"/subscriptions/{NODE}-erp/rotate", {}, OWNERS),
     ("GET", "/verify/gtin/06901234500301/lot/B/ser/S?exp=280630", None, READERS),
     ("GET", "/verify/checkConnectivity?gtin=06901234500301", None, READERS),
     ("GET", f"/public/packs/{DRUG}", None, EVERYBODY),

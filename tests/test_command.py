@@ -20,7 +20,7 @@ from api.examples import BARE_EVENT
 from ledger.documents import write_json
 from ledger.embedded import SUPERUSER, Cluster
 from ledger.notes import Verifier, open_receipt
-from ledger.registers import PARTY, REGISTERS, Register
+from ledger.registers import PARTY, REGISTERS, SUBSCRIPTION, Register
 from tests.test_append import day
 from tests.test_trace import without_comments
 
@@ -33,7 +33,8 @@ def commands_of(register: Register) -> list[str]:
     """What can be done with every register, with those that have steps, and with those that hold personal data."""
     every = ["add", "change", "show", "list", "search", "history", "import", "export"]
     private = ["readings"] if register.private_fields else []
-    return [*every, *(step.name for step in register.steps), *private, *(["erase"] if register is PARTY else [])]
+    own = {PARTY.name: ["erase"], SUBSCRIPTION.name: ["deliveries", "replay", "rotate"]}.get(register.name, [])
+    return [*every, *(step.name for step in register.steps), *private, *own]
 
 
 COMMANDS = [

@@ -19,7 +19,8 @@ from ledger.errors import UnacceptableRecord
 from ledger.exchange import Document, read_document, write_document
 from ledger.official import BY_RECORD, RECORDS, OfficialRecord, merged, records_of, scan_of
 from ledger.registers import NODE
-from ledger.steps import BY_NAME, Amount, How, Scan, Voucher, VoucherKind, event_of
+from ledger.registers.supervision import VoucherKind
+from ledger.steps import BY_NAME, Amount, How, Scan, Voucher, event_of
 from tests.test_http import Server, problem_of, serving
 from tests.test_registry import filed
 

@@ -302,7 +302,7 @@ def anything(dice: random.Random, model: Model, now: datetime) -> Order:
 
 def walk(seed: int, met: Counter[str]) -> None:
     """One pack's life, step by step in the code and in the model. What was met is counted."""
-    dice = random.Random(seed)
+    dice, halts = random.Random(seed), random.Random(-seed - 1)
     market, standing, said = dice.choice(list(Market)), None, None
     now = datetime.combine(EXPIRES - dice.choice([10, 100, 1000]) * DAY, NOW.timetz())
     model, recalls = Model(market), [r for r in RECALLS if dice.random() < 0.04]
@@ -318,18 +318,23 @@ def walk(seed: int, met: Counter[str]) -> None:
             model.move(said, now)
         said = replace(said, mode=new.mode, at=new.at) if said and dice.random() < 0.4 else new
         facts = Known(
-            (min(now, said.at) if said.mode is Mode.OFFLINE else now).date(), drug, recalls, dice.random() < 0.5, twin
-        )
+            (min(now, said.at) if said.mode is Mode.OFFLINE else now).date(), drug, recalls, dice.random() < 0.5, twin,
+            ("330212001-1",) if halts.random() < 0.05 else (),
+        )  # fmt: skip
         if said.by[0] not in EXPECTED[market][said.command].roles or model.reported(said, now):
             continue
         refused = model.refused[said.command, said.node]
         got = decide(VARIANTS[market], said, standing, facts, now, refused)
         reasons, odd, again, alert = model.decide(said, facts, now)
+        if facts.holds and not again and said.command in (C.SUPPLY, C.SPLIT, C.SHIP, C.VERIFY):
+            (odd if said.mode is Mode.OFFLINE else reasons).add(Reason.HELD)
         why = f"seed {seed}, step {n}: {said} on {standing} with {facts}: {got}"
         assert ({*got.reasons}, {*got.odd}, got.again, got.alert) == (reasons, odd, again, alert), why
         taken, softly = not reasons, Reason.ALREADY_HERE in reasons and said.mode is not Mode.OFFLINE
         assert got.taken == taken and got.soft == ([1, 0, 0][min(refused, 2)] if softly else None), why
-        assert ({*got.unsaleable}, [*got.recalls]) == model.status(said, facts)[::2], why
+        halted = {Reason.HELD} if facts.holds else set()
+        bad, _, named = model.status(said, facts)
+        assert ({*got.unsaleable}, [*got.recalls], got.holds) == (bad | halted, named, facts.holds), why
         model.refused[said.command, said.node] += softly
         if taken and not again and said.command is not C.VERIFY:
             effect = Effect(CODE, said.command, said.batch, said.expires, said.units)

@@ -35,7 +35,7 @@ from ledger.embedded import APPLICATION, OWNER, SUPERUSER
 from ledger.erase import erase_party
 from ledger.filing import Filed, Line, file_lines, file_one
 from ledger.nodes import OPERATOR
-from ledger.registers import LICENCE, PARTY, Register
+from ledger.registers import LICENCE, PARTY, REGISTERS, SUBSCRIPTION, Register
 from ledger.registry import record
 from tests.conftest import Own, look, sign
 from tests.test_access import client_of
@@ -80,6 +80,18 @@ def paper(number: int) -> dict[str, str]:
         "number": f"JY9{number:02d}76543210987", "scope": f"鱻类{number}羴羊", "issuer": f"麤局{number}",
         "scan": hashlib.sha256(b"scan %d" % number).hexdigest(),
     }  # fmt: skip
+
+
+def outlet(number: int) -> dict[str, str]:
+    """Values for every private field of a subscription."""
+    return {
+        "destination": f"https://qxzvkj{number}.example/wvkqz{number}", "secret": secret(2 * number),
+        "secret_before": secret(2 * number + 1),
+    }  # fmt: skip
+
+
+def secret(number: int) -> str:
+    return f"whsec_{base64.b64encode(hashlib.sha256(b'secret %d' % number).digest()[:24]).decode()}"
 
 
 def reason(number: int) -> str:
@@ -159,6 +171,9 @@ def planted(server: Server) -> Planted:
     # as the command line does
     key = file(PARTY, party(OURS, made.plant("ours", person(0))), made.why("ours filed"))
     file(LICENCE, licence(OURS, made.plant("our licence", paper(0))), made.why("our licence filed"))
+    for number, place in enumerate((NODE, OTHER)):
+        given = made.plant(f"subscription {number}", outlet(number)) | {"subscription": f"{place}-erp"}
+        file(SUBSCRIPTION, {**given, "channel": "webhook"}, made.why(f"subscription {number} filed"))
     with ledger.database.read() as connection:
         present = record(connection, ledger.vault, PARTY, key)
     changed = registrar.change(present, made.plant("ours changed", {"contact": "卌犇七"}), made.why("ours changed"))
@@ -273,7 +288,7 @@ def readings_of(client: httpx.Client) -> Iterator[httpx.Response]:
     """Every answer of the registry that is not for personal data."""
     for path in OPEN:
         yield client.get(path)
-    for register in ("parties", "licences", "nodes", "regions", "goods", "yields", "products", "nothing"):
+    for register in (*(register.plural for register in REGISTERS), "nothing"):
         yield client.get(f"/registry/{register}")
         yield client.get(f"/registry/{register}?limit=1")
         form = "xlsx" if register in ("parties", "products") else "csv"
@@ -284,6 +299,11 @@ def readings_of(client: httpx.Client) -> Iterator[httpx.Response]:
         yield client.get(f"/registry/licences?party={code}")
         yield client.post("/registry/parties/search", json={"party": code})
         yield client.post("/registry/licences/search", json={"party": code})
+    for code in (f"{NODE}-erp", f"{OTHER}-erp", f"{NODE}-absent"):
+        for path in ("", "?on=2099-12-31", "?on=2000-01-01", "/versions"):
+            yield client.get(f"/registry/subscriptions/{code}{path}")
+        yield client.post("/registry/subscriptions/search", json={"subscription": code})
+        yield client.post("/registry/subscriptions/search", json={"any": code})
 
 
 def revealing(client: httpx.Client) -> Iterator[httpx.Response]:
@@ -294,8 +314,10 @@ def revealing(client: httpx.Client) -> Iterator[httpx.Response]:
         yield client.get(f"/registry/parties/{code}/private")
         yield client.get(f"/registry/parties/{code}?purpose=inspection&private=true")
         yield client.get(f"/registry/parties/{code}/readings")
+    yield client.post(f"/registry/subscriptions/{NODE}-erp/private", json={"purpose": "inspection"})
+    yield client.get(f"/registry/subscriptions/{NODE}-erp/readings")
     for form in ("csv", "xlsx"):
-        for register in ("parties", "licences"):
+        for register in ("parties", "licences", "subscriptions"):
             yield client.post(f"/registry/{register}/export", json={"format": form, "purpose": "inspection"})
     yield client.post("/registry/parties/search?purpose=inspection", json={"any": "貔"})
 
@@ -339,7 +361,9 @@ def require_no_reveal(client: httpx.Client) -> None:
         answer = client.post(f"/registry/parties/{code}/private", json={"purpose": "inspection"})
         problem_of(answer, 403, "SecurityException")
         problem_of(client.get(f"/registry/parties/{code}/readings"), 403, "SecurityException")
-    for register in ("parties", "licences"):
+    problem_of(client.post(f"/registry/subscriptions/{NODE}-erp/private", json={"purpose": "order"}), 403,
+               "SecurityException")  # fmt: skip
+    for register in ("parties", "licences", "subscriptions"):
         answer = client.post(f"/registry/{register}/export", json={"purpose": "inspection"})
         problem_of(answer, 403, "SecurityException")
 

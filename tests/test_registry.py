@@ -18,16 +18,23 @@ from ledger.errors import Conflict, LedgerError, NotAllowed, NotRecorded, Unacce
 from ledger.filing import Line, file_lines
 from ledger.nodes import OPERATOR, add_node
 from ledger.registers import (
+    CERTIFICATE,
     DIFFERENCE,
     DRUG_MARKET,
     GOODS,
+    HANDLING,
+    HOLD,
     LICENCE,
     NODE,
     PARTY,
     PRODUCT,
     RECALL,
+    RECALL_ANSWER,
     REGION,
     REGISTERS,
+    RULE_SET,
+    SILENCE,
+    SUBSCRIPTION,
     YIELD,
     Register,
     Values,
@@ -40,6 +47,7 @@ from ledger.registry import (
     Purpose,
     Record,
     Wanted,
+    change_request,
     known_at,
     listing,
     pages,
@@ -48,9 +56,11 @@ from ledger.registry import (
     record,
     records,
     region_path,
+    register_columns,
     search,
     versions,
 )
+from tests.conftest import check_ledger
 from tests.test_log import A, B
 
 PERSON, FIRM = "11010519491231002X", "91350100M000100Y43"
@@ -73,6 +83,27 @@ LICENCES = [
      "valid_to": "2027-01-01"},
     {"party": f"{B}0002", "number": "JY13302030000003", "kind": "other", "valid_from": "2026-01-01"},
 ]  # fmt: skip
+
+
+LOT = "urn:suyuan:lot:21113011:33021200126112500001"
+SUPERVISED: dict[Register, list[dict[str, str]]] = {
+    CERTIFICATE: [
+        {"certificate": "product:330212000117", "issued": "2026-11-24", "expires": "2026-11-28", "quantity": "500.50",
+         "unit": "KGM", "goods": "21113011", "node": f"{A}", "used": "0.0"},
+        {"certificate": "origin:1", "issued": "2026-11-25"},
+    ],
+    HOLD: [{"hold": f"{A}-1", "scope": "lot", "target": LOT, "until": "2026-11-28T08:00:00+08:00"}],
+    SILENCE: [{"silence": f"{A}-1", "rule": "a_rule", "until": "2026-11-28T08:00:00.5Z", "cause": "x"}],
+    HANDLING: [{"warning": f"{A}-{'0a' * 12}", "assignee": f"{A}0001", "due": "2026-11-28T08:00:00Z"}],
+    RULE_SET: [{"rule_set": "meat", "rules": "# nothing\nrules: []"}],
+    SUBSCRIPTION: [
+        {"subscription": f"{A}-erp", "channel": "webhook", "destination": "https://erp.example/hook",
+         "levels": "red blue", "nodes": f"{A}"},
+    ],
+    RECALL_ANSWER: [
+        {"answer": f"{A}-ZH-2026-0001", "acknowledged_at": "2026-11-25T09:00:00+08:00", "found": "1.50", "sold": "0"},
+    ],
+}  # fmt: skip
 
 
 def filed(
@@ -319,6 +350,32 @@ def test_the_steps_of_a_party_and_its_refusals(market: Ledger) -> None:
     assert status == {"active", "suspended", "revoked", "left"}
 
 
+def test_the_steps_of_what_supervision_keeps_and_their_refusals(market: Ledger) -> None:
+    """From every status every step: a warning that is closed without being looked at, or a forged paper made good."""
+    paths = {
+        CERTIFICATE: ["void", "forge"], HOLD: ["release"], SILENCE: ["end"], RULE_SET: ["retire", "revive"],
+        HANDLING: ["assign", "assign", "start", "submit", "reject", "submit", "verify", "reject", "submit", "verify",
+                   "close", "reopen", "close"],
+        SUBSCRIPTION: ["pause", "resume", "pause", "end"],
+    }  # fmt: skip
+    for register, path in paths.items():
+        filed(market, register, SUPERVISED[register])
+        key = str(next(iter(SUPERVISED[register][0].values())))
+        status = set()
+        for name in [*path, ""]:
+            present = kept(market, register, key)
+            status.add(present.row["status"])
+            for other in register.steps:
+                if present.row["status"] not in other.before:
+                    with pytest.raises(Conflict, match=f"is {present.row['status']}"):
+                        market.registrar(OPERATOR).step(present, other.name, "x")
+            if name:
+                found = stepped(market, name, present)
+                assert (found.row["status"], found.version) == (register.step(name).after, present.version + 1)
+                assert found.values == present.values, "a step changes no field, and keeps what is private"
+        assert register.statuses is not None and status == set(register.statuses)
+
+
 def test_a_step_has_a_reason_and_a_day(market: Ledger) -> None:
     present, keeper = party(market), market.registrar(OPERATOR)
     for reason in ("", "  ", "x" * 501, "a\nb", "a\0b"):
@@ -399,6 +456,7 @@ def test_the_last_version_is_what_stands(market: Ledger) -> None:
     filed(market, RECALL, [
         {**recall, "recall": "ZH-2026-0001", "batches": "B1 B2", "notified_at": "2026-11-25T09:00:00.5+08:00"},
         {**recall, "recall": "ZH-2026-0002", "party": f"{A}0001"},
+        {**recall, "recall": "ZH-2026-0003", "product": "", "lots": f"{LOT} urn:example:lot:2"},
     ])  # fmt: skip
     stepped(market, "end", kept(market, RECALL, "ZH-2026-0002"))
     till = Actor("till", Role.PHARMACY, frozenset([A]), A)
@@ -408,6 +466,10 @@ def test_the_last_version_is_what_stands(market: Ledger) -> None:
     ], till)  # fmt: skip
     stepped(market, "resolve", kept(market, DIFFERENCE, f"{A}-0d3c5a52-1"), till)
     filed(market, DRUG_MARKET, [{"market": "drugs", "rules": "eu", "soft": "0"}])
+    for register, records_ in SUPERVISED.items():
+        filed(market, register, records_)
+        for step in register.steps[:1]:
+            stepped(market, step.name, kept(market, register, str(next(iter(records_[-1].values())))))
     with market.database.read() as connection:
         for register in REGISTERS:
             found = listing(connection, market.vault, register, Wanted(), None, 10)
@@ -415,6 +477,32 @@ def test_the_last_version_is_what_stands(market: Ledger) -> None:
             for one in found:
                 last = versions(connection, market.vault, register, one.key)[-1].record
                 assert last.values == one.values and last.row == one.row
+
+
+def test_a_recall_filed_before_food_was_recalled_reads_and_changes_as_any_other(market: Ledger) -> None:
+    """Its entry has no lots: the audit must not find it changed, nor the next change one that nobody made."""
+    filed(market, PRODUCT, [{"product": "8123456", "name": "x", "kind": "drug", "units_per_pack": "24"}])
+    empty = dict.fromkeys(("party", "notified_at", "planned_at", "progress_at", "digest"))
+    row = {
+        **empty, "recall": "ZH-2025-0001", "product": "8123456", "batches": ["B1"], "grade": "1", "origin": "ordered",
+        "nature": "real", "range": "city", "regime": "cn_drug", "decided_at": "2025-11-25T00:00:00Z",
+        "status": "active", "status_since": "2025-11-25", "version": 1,
+    }  # fmt: skip
+    assert {*row, "lots"} == register_columns(RECALL)
+    market.record(change_request("recall", row, "operator"))
+    with market.database.read() as connection:
+        (first,) = versions(connection, market.vault, RECALL, ("ZH-2025-0001",))
+    found = kept(market, RECALL, "ZH-2025-0001")
+    assert first.record.row == found.row == {**row, "lots": None} and first.record.values == found.values
+    check_ledger(market)
+    assert market.registrar(OPERATOR).change(found, {"lots": None}, "x") is None
+    changed_ = market.registrar(OPERATOR).change(found, {"notified_at": "2025-11-26T00:00:00Z"}, "told")
+    assert changed_ is not None
+    market.record(changed_)
+    for also in ({"lots": [LOT]}, {"lots": [LOT], "product": None}):
+        with pytest.raises((Conflict, UnacceptableRecord)):
+            market.registrar(OPERATOR).change(found, also, "x")
+    assert stepped(market, "end", kept(market, RECALL, "ZH-2025-0001")).version == 3
 
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -698,6 +786,39 @@ def test_a_market_finds_its_own_parties(market: Ledger) -> None:
             assert len(listing(connection, market.vault, register, Wanted(nodes=mine), None, 10)) == count
         assert listing(connection, market.vault, PARTY, Wanted(nodes=frozenset()), None, 10) == []
     assert OPERATOR.reach is None and REGULATOR.reach is None
+
+
+SUBSCRIBER = Actor("erp", Role.SUBSCRIBER, frozenset([A]), A)
+NODE_BOUND = {
+    HOLD: (MARKET, REGULATOR), SILENCE: (MARKET, REGULATOR), HANDLING: (MARKET, REGULATOR),
+    SUBSCRIPTION: (MARKET, REGULATOR, SUBSCRIBER), RECALL_ANSWER: (MARKET, REGULATOR, TERMINAL),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("register", NODE_BOUND, ids=lambda register: register.name)
+def test_who_keeps_what_begins_with_a_node_keeps_it_at_its_own(market: Ledger, register: Register) -> None:
+    """A market that stops, silences or answers for another, or for all, would speak in others' names."""
+    for actor in (MARKET, REGULATOR, TERMINAL, SUBSCRIBER):
+        keeper = market.registrar(actor)
+        for node in (f"{A}", f"{B}", "000000000"):
+            given = SUPERVISED[register][0]
+            key = f"{node}{given[register.key[0]][9:]}"
+            values = keeper.read(register, {**given, register.key[0]: key})
+            if actor in NODE_BOUND[register] and (node == f"{A}" or actor is REGULATOR):
+                assert keeper.file(register, values).actor == actor.name
+            else:
+                with pytest.raises(NotAllowed):
+                    keeper.file(register, values)
+    filed(market, register, [SUPERVISED[register][0]])
+    code = SUPERVISED[register][0][register.key[0]]
+    filed(market, register, [{**SUPERVISED[register][0], register.key[0]: f"{B}{code[9:]}"}])
+    other = kept(market, register, f"{B}{code[9:]}")
+    for step in register.steps[:1]:
+        with pytest.raises(NotAllowed, match="none of those"):
+            market.registrar(MARKET).step(other, step.name, "x")
+    with market.database.read() as connection:
+        mine = listing(connection, market.vault, register, Wanted(nodes=MARKET.reach), None, 10)
+    assert [one.key for one in mine] == [(code,)], "nor does it see another's"
 
 
 def test_readings_are_entries_and_are_found(market: Ledger) -> None:

@@ -13,7 +13,7 @@ from ledger.erase import erase_party
 from ledger.errors import LedgerDamaged, LedgerError
 from ledger.filing import Line, file_lines
 from ledger.nodes import OPERATOR, add_node
-from ledger.registers import LICENCE, PARTY, Register, Values
+from ledger.registers import LICENCE, PARTY, SUBSCRIPTION, Register, Values
 from ledger.registry import Record, Wanted, listing, record, search, versions
 from ledger.reseal import replace_registry_key
 from ledger.vault import Vault
@@ -23,6 +23,7 @@ from tests.test_vault import key_folder
 
 PERSON = "11010519491231002X"
 COUNT = 12
+SUBSCRIBERS = ("erp", "city")
 
 
 def of(number: int) -> dict[str, str]:
@@ -39,12 +40,16 @@ def file(ledger: Ledger, register: Register, given: list[dict[str, str]]) -> Non
 
 @pytest.fixture
 def market(ledger: Ledger) -> Ledger:
-    """A dozen parties, each with a licence, half of them changed once."""
+    """A dozen parties, each with a licence, half of them changed once; and two subscriptions."""
     ledger.record(add_node(A, "市场", TraceScheme.OPERATOR_SERIAL, [], "operator"))
     file(ledger, PARTY, [of(number) for number in range(COUNT)])
     file(ledger, LICENCE, [
         {"party": f"{A}{number:04}", "number": f"JY{number}", "kind": "other", "valid_from": "2026-01-01"}
         for number in range(COUNT)
+    ])  # fmt: skip
+    file(ledger, SUBSCRIPTION, [
+        {"subscription": f"{A}-{name}", "channel": "webhook", "destination": f"https://{name}.example/hook"}
+        for name in SUBSCRIBERS
     ])  # fmt: skip
     for number in range(0, COUNT, 2):
         change(ledger, number, {"contact": "王五"}, "moved")
@@ -71,7 +76,7 @@ def everything(ledger: Ledger) -> list[object]:
     with ledger.database.read() as connection:
         return [
             [one.record for one in versions(connection, ledger.vault, register, found.key)]
-            for register in (PARTY, LICENCE)
+            for register in (PARTY, LICENCE, SUBSCRIPTION)
             for found in listing(connection, ledger.vault, register, Wanted(), None, 1000)
         ]
 
@@ -109,14 +114,15 @@ def test_everything_is_sealed_anew_and_says_the_same(market: Ledger, monkeypatch
     monkeypatch.setattr(reseal, "BATCH", 5)
     before, said, (old,), indexed = everything(market), [], ids(market), tokens(market)
     total = replace_registry_key(market.database, market.keys, lambda done, total: said.append((done, total)))
-    assert total == 2 * COUNT + COUNT // 2 and said[-1][0] == said[-1][1] > total, "then the index"
-    assert [done for done, _ in said][:6] == [5, 10, 15, 20, 25, 30]
+    assert total == 2 * COUNT + COUNT // 2 + len(SUBSCRIBERS) and said[-1][0] == said[-1][1] > total, "then the index"
+    assert [done for done, _ in said][:7] == [5, 10, 15, 20, 25, 30, total]
     assert ids(market)[1:] == [old] and sealed_with(market) == {ids(market)[0]} != {old}
     assert everything(market) == before
     after = tokens(market)
     assert after.keys() == indexed.keys() and not [one for one in after if set(after[one]) & set(indexed[one])]
     assert found(market, PARTY, legal_name="摊") == found(market, PARTY, identity_number=PERSON) == COUNT
     assert found(market, PARTY, contact="王") == COUNT // 2 and found(market, LICENCE, number="jy3") == 1
+    assert found(market, SUBSCRIPTION, destination="https://erp.example/hook") == 1
     check_ledger(market)
 
 

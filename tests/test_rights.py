@@ -27,12 +27,26 @@ from ledger.registers import NODE
 from ledger.registrar import Registrar
 from ledger.registry import record, versions
 from ledger.rights import ERASER, _alembic, is_current, migrate, require_current
-from ledger.tables import APPEND_ONLY, POSITIONS, REGISTRY, SEARCH, VERSIONS, capture_job, metadata, pack, pack_job
+from ledger.tables import (
+    APPEND_ONLY,
+    DELIVERIES,
+    FOLLOWERS,
+    POSITIONS,
+    REGISTRY,
+    SEARCH,
+    VERSIONS,
+    capture_job,
+    metadata,
+    pack,
+    pack_job,
+)
 from ledger.vault import Vault
 from tests.conftest import Own
 from tests.test_vault import key_folder
 
 CHANGING = (*POSITIONS, *REGISTRY, SEARCH)
+PASSING = (*FOLLOWERS, *DELIVERIES)
+"""What can be made again from the log, or is of the network alone: its rows come and go."""
 NAMES = [table.name for table in metadata.sorted_tables]
 LEDGER = [table.name for table in APPEND_ONLY]
 ADD = "INSERT INTO entry VALUES (7, %s, 1, now(), sha256('x'), 'bytes', 'salt', 'sealed')"
@@ -93,7 +107,7 @@ def entries(connection: psycopg.Connection) -> list[tuple]:
 
 def test_every_table_is_of_one_kind() -> None:
     """A new table must be given its rights here, or the migration leaves it closed."""
-    kinds = (*APPEND_ONLY, *CHANGING, VERSIONS, capture_job, pack_job)
+    kinds = (*APPEND_ONLY, *CHANGING, *PASSING, VERSIONS, capture_job, pack_job)
     assert sorted(NAMES) == sorted(table.name for table in kinds)
     assert pack in POSITIONS and pack_job not in (*APPEND_ONLY, *POSITIONS, *REGISTRY), "a job is no part of the ledger"
 
@@ -117,6 +131,21 @@ def test_the_application_may_not_remove_a_present_state(how: str, application: p
         require_refused(application, change(how, table.name))
 
 
+def test_the_application_removes_what_followers_keep_and_nothing_else(application: psycopg.Connection) -> None:
+    """Windows that are over must go, or they grow for ever; of the ledger and the registry nothing may."""
+    assert {table.name for table in PASSING} == {
+        "follower", "rule_book", "rule_window", "rule_pending", "rule_count", "warning", "notice", "delivery", "outlet",
+    }  # fmt: skip
+    for table in metadata.sorted_tables:
+        if table in PASSING:
+            application.execute(change("DELETE", table.name))
+            application.execute(change("UPDATE", table.name))
+        else:
+            require_refused(application, change("DELETE", table.name))
+    for table in PASSING:
+        require_refused(application, change("TRUNCATE", table.name))
+
+
 def test_the_applications_rights_are_these_and_no_more(own: Own) -> None:
     with own.superuser() as connection:
         found = connection.execute(
@@ -124,9 +153,13 @@ def test_the_applications_rights_are_these_and_no_more(own: Own) -> None:
             " FROM information_schema.role_table_grants WHERE table_name = ANY(%s) AND grantee <> %s GROUP BY 1, 2",
             [NAMES, OWNER],
         ).fetchall()
-    changing = {table.name for table in (*CHANGING, pack_job)}
+    changing, passing = ({table.name for table in tables} for tables in ((*CHANGING, pack_job), PASSING))
     assert sorted(found) == sorted(
-        (name, APPLICATION, ["INSERT", "SELECT", "UPDATE"] if name in changing else ["INSERT", "SELECT"])
+        (
+            name,
+            APPLICATION,
+            ["DELETE"] * (name in passing) + ["INSERT", "SELECT"] + ["UPDATE"] * (name in changing | passing),
+        )
         for name in NAMES
     )
 
@@ -381,7 +414,7 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
 """Rows as 0001 had them: nodes without kind, region and digest."""
 
 
-def at_0001(database: Database) -> None:
+def at_revision(database: Database, revision: str) -> None:
     with database.as_owner() as connection:
         engine = sqlalchemy.create_engine(
             "postgresql+psycopg://", creator=lambda: connection, poolclass=sqlalchemy.StaticPool
@@ -389,7 +422,7 @@ def at_0001(database: Database) -> None:
         config = _alembic()
         with engine.begin() as bound:
             config.attributes["connection"] = bound
-            command.upgrade(config, "0001")
+            command.upgrade(config, revision)
             connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {APPLICATION}")
 
 
@@ -405,7 +438,7 @@ def add_entry(connection: psycopg.Connection, seq: int, before: bytes, kind: Kin
 @pytest.fixture
 def old(empty: Database) -> Database:
     """A ledger of the release before: two nodes of its own, a market that was renamed, a credential that ended."""
-    at_0001(empty)
+    at_revision(empty, "0001")
     with empty.as_owner() as connection:
         hash_, seq = GENESIS, 0
         for seq, (table, row) in enumerate(CHANGES, 1):
@@ -480,3 +513,21 @@ def test_a_change_that_cannot_be_read_leaves_the_ledger_as_it_was(old: Database)
     with pytest.raises((psycopg.Error, sqlalchemy.exc.DBAPIError)):
         migrate(old)
     assert schema(old.owner_url) == before and not is_current(old)
+
+
+def test_recalls_from_before_food_was_recalled_stay_what_they_are(empty: Database) -> None:
+    """A recall that lost its product, or could be of neither, would stop nothing."""
+    at_revision(empty, "0005")
+    row = {
+        "recall": "ZH-2025-0001", "version": 1, "product": "8123456", "batches": ["B1"], "grade": "1",
+        "origin": "ordered", "nature": "real", "range": "city", "regime": "cn_drug",
+        "decided_at": "2025-11-25T00:00:00Z", "status": "active", "status_since": "2025-11-25",
+    }  # fmt: skip
+    with empty.as_owner() as connection:
+        connection.execute("INSERT INTO recall SELECT * FROM jsonb_populate_record(NULL::recall, %s)", [Jsonb(row)])
+        (before,) = connection.execute("SELECT to_jsonb(r) FROM recall r").fetchone()
+    migrate(empty)
+    require_current(empty)
+    with empty.connect() as connection:
+        (after,) = connection.execute("SELECT to_jsonb(r) FROM recall r").fetchone()
+    assert after == {**before, "lots": None} and after["product"] == "8123456"

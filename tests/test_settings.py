@@ -28,6 +28,8 @@ def test_every_setting_can_be_set() -> None:
         "SUYUAN_DATA": "/data", "SUYUAN_KEYS": "/keys", "SUYUAN_DATABASE_URL": URL,
         "SUYUAN_OWNER_DATABASE_URL": "postgres://owner@db.example/ledger?sslmode=require",
         "SUYUAN_ORIGIN": "ledger.city.example:8443/log", "SUYUAN_LANES": "7", "SUYUAN_TIME_ZONE": "Asia/Urumqi",
+        "SUYUAN_SMTP_URL": "smtps://user:secret@mail.example:465", "SUYUAN_SMTP_FROM": "suyuan@city.example",
+        "SUYUAN_ALLOW_LOOPBACK": "1", "SUYUAN_NOTICE_DAYS": "30",
     }  # fmt: skip
     assert set(values) == set(NAMES)
     assert read(**values) == Settings(
@@ -38,6 +40,10 @@ def test_every_setting_can_be_set() -> None:
         values["SUYUAN_ORIGIN"],
         7,
         ZoneInfo("Asia/Urumqi"),
+        "smtps://user:secret@mail.example:465",
+        "suyuan@city.example",
+        allow_loopback=True,
+        notice_days=30,
     )
 
 
@@ -94,6 +100,18 @@ def test_the_tests_own_variable_is_allowed_beside_them() -> None:
         ("SUYUAN_ORIGIN", "city+example"),
         ("SUYUAN_ORIGIN", "溯源.example"),
         ("SUYUAN_ORIGIN", "x" * 201),
+        ("SUYUAN_SMTP_URL", "https://mail.example"),
+        ("SUYUAN_SMTP_URL", "smtp://user:secret@"),
+        ("SUYUAN_SMTP_URL", "smtp://user:secret@mail.example:70000"),
+        ("SUYUAN_SMTP_URL", "smtp://user:secret@mail.example/x"),
+        ("SUYUAN_SMTP_URL", "smtp://user:secret@mail.example\n"),
+        ("SUYUAN_SMTP_FROM", "secret"),
+        ("SUYUAN_SMTP_FROM", "a@b.example, c@d.example"),
+        ("SUYUAN_SMTP_FROM", "a@b.example\nBcc: c@d.example"),
+        ("SUYUAN_ALLOW_LOOPBACK", "yes"),
+        ("SUYUAN_ALLOW_LOOPBACK", "2"),
+        ("SUYUAN_NOTICE_DAYS", "0"),
+        ("SUYUAN_NOTICE_DAYS", "3651"),
         ("SUYUAN_LANES", "0"),
         ("SUYUAN_LANES", str(LANES_MAX + 1)),
         ("SUYUAN_LANES", "-1"),
@@ -119,6 +137,11 @@ def test_a_relative_folder_in_a_deleted_one_is_refused(tmp_path: Path, monkeypat
     with pytest.raises(Misconfigured, match="SUYUAN_DATA"):
         read(SUYUAN_DATA="data")
     assert read(SUYUAN_DATA="/data").data == Path("/data")
+
+
+def test_a_mail_server_needs_a_sender() -> None:
+    with pytest.raises(Misconfigured, match="^SUYUAN_SMTP_FROM "):
+        read(SUYUAN_SMTP_URL="smtp://mail.example:25")
 
 
 @pytest.mark.parametrize("value", ["Asia/Nowhere", "../etc/passwd", "+08:00", "Asia/"])

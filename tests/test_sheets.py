@@ -18,7 +18,25 @@ from api.sheets import FORMULAS, Format, read_sheet, write_sheet
 from ledger.errors import LedgerError, LimitExceeded, UnacceptableRecord, UnreadableCode
 from ledger.filing import Filed, Line, file_lines
 from ledger.nodes import OPERATOR
-from ledger.registers import GOODS, LICENCE, NODE, PARTY, PRODUCT, REGION, REGISTERS, YIELD, Register
+from ledger.registers import (
+    CERTIFICATE,
+    GOODS,
+    HANDLING,
+    HOLD,
+    LICENCE,
+    NODE,
+    PARTY,
+    PRODUCT,
+    RECALL,
+    RECALL_ANSWER,
+    REGION,
+    REGISTERS,
+    RULE_SET,
+    SILENCE,
+    SUBSCRIPTION,
+    YIELD,
+    Register,
+)
 from ledger.registry import Record, Wanted, pages
 
 TODAY = date(2026, 11, 25)
@@ -364,6 +382,9 @@ def test_what_is_written_is_read_again(text: str, form: Format) -> None:
 
 # --- there and back -------------------------------------------------------------------------------
 
+LOT = "urn:suyuan:lot:21113011:33021200126112500001"
+DECIDED = {"grade": "1", "origin": "ordered", "nature": "real", "range": "city", "regime": "cn_food",
+           "decided_at": "2026-11-25T08:00:00+08:00"}  # fmt: skip
 CITY = {
     REGION: [{"region": "330212", "name": "樟木区", "successor": "330213", "since": "2016-01-01",
               "until": "2021-04-08"}],
@@ -383,6 +404,23 @@ CITY = {
               {"party": "3302120010001", "number": "12345", "kind": "other", "valid_from": "2026-01-01"}],
     PRODUCT: [{"product": "8123456", "name": "胶囊", "kind": "drug", "gtin": "6901234500301", "units_per_pack": "24",
                "holder": "3302120010000", "approval": "国药准字H00000001", "storage_max_c": "-5"}],
+    RECALL: [{**DECIDED, "recall": "ZH-2026-0001", "product": "8123456", "batches": "B1 B2"},
+             {**DECIDED, "recall": "ZH-2026-0002", "lots": f"{LOT} urn:epc:class:lgtin:6901234.050040.A1"}],
+    CERTIFICATE: [{"certificate": "product:330212000117", "issued": "2026/11/24", "expires": "20261128",
+                   "quantity": "500.50", "unit": "千克", "goods": "21113011", "node": "330212001", "used": "0"},
+                  {"certificate": "origin:产地-1", "issuer": "局", "issued": "2026-11-25"}],
+    HOLD: [{"hold": "330212001-1", "scope": "lot", "target": "urn:epc:class:lgtin:6901234.050040.A1"},
+           {"hold": "330212001-2", "scope": "batch", "target": "8123456/=B1", "until": "2026-11-28T08:00:00+08:00"},
+           {"hold": "000000000-3", "scope": "party", "target": "3302120010001"}],
+    SILENCE: [{"silence": "330212001-1", "subject": LOT, "until": "2026-11-28T08:00:00Z", "cause": "=促销"}],
+    HANDLING: [{"warning": f"330212001-{'0a' * 12}", "assignee": "3302120010001", "due": "2026-11-28T08:00:00Z",
+                "measures": "-下架"}],
+    RULE_SET: [{"rule_set": "meat", "rules": "# 猪肉, \"牛肉\"\nrules: []"}],
+    SUBSCRIPTION: [{"subscription": "330212001-erp", "channel": "webhook", "destination": "https://erp.example/hook",
+                    "levels": "red orange", "goods": "211 012", "regions": "330212", "kinds": "warning.raised"},
+                   {"subscription": "330212001-mail", "channel": "email", "destination": "li@example.com"}],
+    RECALL_ANSWER: [{"answer": "330212001-ZH-2026-0001", "acknowledged_at": "2026-11-25T09:00:00+08:00",
+                     "unit": "KGM", "found": "12.50", "sold": "37.5", "returned": "0", "destroyed": "12.5"}],
 }  # fmt: skip
 """A line or two of every register, in the order in which they refer to each other."""
 

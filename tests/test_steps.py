@@ -26,9 +26,10 @@ from ledger.access import Role
 from ledger.codes import PartyCode
 from ledger.registers import NODE
 from ledger.registers.places import NodeKind
+from ledger.registers.supervision import VoucherKind
 from ledger.registry import change_request
 from ledger.serials import of_day
-from ledger.steps import BY_NAME, STEPS, Amount, How, Scan, Voucher, VoucherKind, event_of, missing, passed
+from ledger.steps import BY_NAME, STEPS, Amount, How, Scan, Voucher, event_of, missing, passed
 from ledger.vocabulary import BUSINESS_STEPS, DISPOSITIONS
 from tests.conftest import look, sign
 from tests.test_access import server

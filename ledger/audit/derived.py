@@ -11,7 +11,7 @@ from ledger.audit.registry import RegistryCheck, registry_key
 from ledger.audit.report import UNREADABLE, Progress, Report, count, stream
 from ledger.balances import Move, moves_of
 from ledger.codes import CITY, node_text
-from ledger.drafts import EventId, erasure_name, id_key, identity, refusal_role
+from ledger.drafts import EventId, checked_items, erasure_name, id_key, identity, refusal_role
 from ledger.entries import Entry, Kind, decode
 from ledger.fields import parse_time
 from ledger.index import Action, Role, columns, mentions
@@ -48,6 +48,10 @@ def _rows_of(entry: Entry) -> _Rows:
         role = int(refusal_role(entry.body["refusal"]["mode"]))
         codes = [(one["code"], entry.node, entry.seq, role) for one in entry.body["refusal"]["packs"]]
         return _Rows(None, dict.fromkeys(codes, (int(Action.NONE), at)), found)
+    if entry.kind is Kind.CHECK:
+        at = parse_time(entry.body["check"]["at"])
+        checked = [(key, entry.node, entry.seq, int(Role.CHECKED)) for key in checked_items(entry.body["check"])]
+        return _Rows(None, dict.fromkeys(checked, (int(Action.NONE), at)), found)
     if entry.kind is not Kind.EVENT:
         return _Rows(None, {}, found)
     event = entry.body["event"]

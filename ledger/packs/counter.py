@@ -33,7 +33,7 @@ from ledger.identifiers import uri_of
 from ledger.lanes import Lanes
 from ledger.notes import Recorded
 from ledger.packs.contents import packs_in
-from ledger.packs.decision import Decision, Mode, Order, Product, Reason, decide, undo_until
+from ledger.packs.decision import STOPPED, Decision, Mode, Order, Product, Reason, decide, undo_until
 from ledger.packs.effects import (
     LOTS,
     UNITS,
@@ -46,7 +46,7 @@ from ledger.packs.effects import (
     standing_json,
     standing_of,
 )
-from ledger.packs.standings import Standings, read_standings, recorded_under, refused_before
+from ledger.packs.standings import Standings, read_standings, recorded_under, refused_before, with_stops
 from ledger.packs.states import TRACE_OF, Command, Variant
 from ledger.reads import ReadEntry
 
@@ -81,6 +81,11 @@ class Ask:
     @property
     def node(self) -> int:
         return self.orders[0].node
+
+    @property
+    def party(self) -> str | None:
+        """Whose bill it is; the node's own, where none is named."""
+        return self.raw.get("party")
 
     @property
     def event_name(self) -> str:
@@ -133,6 +138,9 @@ class Counter(Gathering[Ask, Answer]):
                     whole.append((one, _with_contents(connection, one.question, known)))
         if any(one.question is not ask for one, ask in whole):
             known = read_standings(connection, [order for _, ask in whole for order in ask.orders])
+        asked_for = [(order, ask.party) for _, ask in whole for order in ask.orders if order.command in STOPPED]
+        if asked_for:
+            known = with_stops(connection, known, asked_for, self._clock())
         refused = self._refused(connection, [ask for _, ask in whole], known)
         for one, ask in whole:
             with _told(one):
@@ -203,7 +211,7 @@ class Counter(Gathering[Ask, Answer]):
             row = known.rows.get(order.code)
             before = refused.get((order.code, order.node), 0)
             moment = min(now, order.at) if order.mode is Mode.OFFLINE else now
-            facts = known.known(order, moment.astimezone(self._zone).date())
+            facts = known.known(order, moment.astimezone(self._zone).date(), ask.party)
             decided.append((order, decide(known.variant, order, row and row[1], facts, now, before)))
         taken = [(order, d) for order, d in decided if d.taken and not d.again]
         if ask.command is Command.VERIFY:  # a question: only what alerts is worth an entry

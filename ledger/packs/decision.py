@@ -53,6 +53,7 @@ class Reason(Word):
     HELD_ELSEWHERE = "held_elsewhere", "登记在其他机构"
     EXERCISE = "exercise", "召回演练"
     BATCH_UNKNOWN = "batch_unknown", "该产品有批次被召回,此盒批号未知,请核对包装"
+    HELD = "held", "已停售"
 
 
 ENGLISH: dict[Reason, str] = {
@@ -83,11 +84,14 @@ ENGLISH: dict[Reason, str] = {
     Reason.HELD_ELSEWHERE: "it is recorded at another place",
     Reason.EXERCISE: "a recall exercise concerns it",
     Reason.BATCH_UNKNOWN: "batches of this product are recalled, and the batch of this pack is not known: look at it",
+    Reason.HELD: "it is held, or this place is: keep it apart and ask the authority",
 }
 _OF_CODE = frozenset({Reason.UNKNOWN_PACK, Reason.BATCH, Reason.EXPIRY})
 """What alerts where a device read the code, and not where a person typed it (EMVS A3, A68, A52)."""
 _OF_PLACE = frozenset({Reason.ALREADY_ELSEWHERE, Reason.GONE})
 """What alerts at once (EMVS A7, A24): a pack is in two hands."""
+STOPPED = frozenset({Command.SUPPLY, Command.SPLIT, Command.SHIP, Command.VERIFY})
+"""What is not done with what is held; it may be sent back, locked and destroyed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,8 @@ class Known:
     siblings: bool = False
     twin: Key | None = None
     """A recorded pack whose code differs only as a wrong keyboard makes it differ."""
+    holds: tuple[str, ...] = ()
+    """Orders to stop that concern it, its batch or product, the party or the node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +160,7 @@ class Decision:
     """What was decided. `again`: the same scan once more, answered as before; nothing new is recorded.
 
     `reasons` are why it is refused; `odd` what is to be told besides. `unsaleable`: why it may not be sold, whatever
-    was asked. `soft`: refused without an alert, so many times more.
+    was asked. `soft`: refused without an alert, so many times more. `holds`: the orders that stop it.
     """
 
     taken: bool
@@ -165,6 +171,7 @@ class Decision:
     soft: int | None = None
     recalls: tuple[str, ...] = ()
     unsaleable: tuple[Reason, ...] = ()
+    holds: tuple[str, ...] = ()
 
 
 def decide(
@@ -175,8 +182,10 @@ def decide(
     standing = None if standing is not None and standing.done == VOID else standing
     status, told, named = _status(order, standing, known)
     reasons = [*_against_identity(variant, order, standing, known)]
+    halted = (Reason.HELD,) if known.holds else ()
+    unsaleable = (*status, *halted)
     if not reasons and standing is not None and _is_again(variant, order, standing, now):
-        return Decision(True, (), tuple(told), again=True, recalls=named, unsaleable=tuple(status))
+        return Decision(True, (), tuple(told), False, True, None, named, unsaleable, known.holds)
     odd = [*_odd(order, standing, known), *told]
     if not reasons:
         reasons += _against_state(rule, order, standing)
@@ -188,6 +197,8 @@ def decide(
         reasons += status
     elif not reasons:  # it has left, or is only moved
         odd += status
+    if order.command in STOPPED:
+        (odd if order.mode is Mode.OFFLINE else reasons).extend(halted)
     alert = bool(happened and status and not reasons) or (bool(_OF_CODE & {*reasons}) and not order.by_hand)
     if order.command is not Command.LOCK:  # a pharmacy and its authority may both lock a pack
         alert |= bool(_OF_PLACE & {*reasons})
@@ -195,7 +206,7 @@ def decide(
     if Reason.ALREADY_HERE in reasons and order.mode is not Mode.OFFLINE:
         alert |= refused_here >= variant.soft
         soft = max(0, variant.soft - refused_here - 1)
-    return Decision(not reasons, tuple(reasons), tuple(odd), alert, False, soft, named, tuple(status))
+    return Decision(not reasons, tuple(reasons), tuple(odd), alert, False, soft, named, unsaleable, known.holds)
 
 
 def undo_until(variant: Variant, standing: Standing) -> datetime | None:

@@ -1,20 +1,29 @@
-"""Recalls: which clocks run, and who holds what of the recalled packs at the moment.
+"""Recalls: which clocks run, who holds what of the recalled packs at the moment, who had what of recalled food.
 
 The clocks are data, a row for each regime and clock from a day on, since they differ and change. Source:
 `drugs_and_warnings.md` 4. What stands there as from memory is marked in the row: check it before quoting.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from ledger.access import Actor, Role
+from ledger.balances import moves_of
+from ledger.codes import CITY, LOT_URN, NodeCode
+from ledger.errors import Breach, NotRecorded, UnacceptableRecord
+from ledger.gs1 import Key
+from ledger.identifiers import canonical_key, uri_of
 from ledger.packs.states import State
-from ledger.registers.drugs import Grade, Regime
+from ledger.registers.drugs import RECALL, Grade, Regime
 from ledger.registers.form import Word
-from ledger.tables import pack, product
+from ledger.registers.goods import Unit, in_base_unit
+from ledger.tables import balance, pack, product, recall_answer
+from ledger.trace import Direction, Graph, trace
 
 
 class Clock(Word):
@@ -128,3 +137,148 @@ def _names(connection: Connection, code: str) -> set[str]:
     """All codes of a product: its GTIN and the 7 digits of its trace codes."""
     question = select(product.c.product, product.c.gtin).where((product.c.product == code) | (product.c.gtin == code))
     return {code} | {name for row in connection.execute(question) for name in row if name is not None}
+
+
+# --- food: by lots ----------------------------------------------------------------------------------
+
+_CITY = Actor("recall", Role.REGULATOR, frozenset(), CITY)
+"""Recalls follow goods through every node; what of it whom is shown is decided where it is shown."""
+
+
+def with_what_was_made(connection: Connection, lots: Iterable[str]) -> list[str]:
+    """These lots and all lots that were made of them, as URIs; `UnacceptableRecord` where they are too many.
+
+    A lot of which nothing is recorded stands for itself. Slips are no lots: who bought is nobody to be told here.
+    """
+    found = dict.fromkeys(uri_of(canonical_key(lot)) for lot in lots)
+    for graph in _followed(connection, [canonical_key(lot) for lot in found]):
+        found |= dict.fromkeys(uri_of(key) for key in graph.items if _is_lot(key))
+        most = RECALL.field("lots").most
+        if graph.cut or len(found) > most:
+            raise UnacceptableRecord(
+                [Breach("lots", f"more than {most} lots were made of these: recall them in parts")]
+            )
+    return [*found]
+
+
+def _is_lot(key: Key) -> bool:
+    return key.startswith(LOT_URN) or (key.startswith("01/") and "/10/" in key and "/21/" not in key)
+
+
+def _followed(connection: Connection, lots: Iterable[Key]) -> Iterator[Graph]:
+    """Where these lots went; those that were met on the way of another are not followed again."""
+    met: set[Key] = set()
+    for lot in lots:
+        if lot in met:
+            continue
+        try:
+            graph = trace(connection, lot, Direction.FORWARD, _CITY)
+        except NotRecorded:
+            continue
+        met |= graph.items.keys()
+        yield graph
+
+
+@dataclass(slots=True)
+class Had:
+    """What a node had of recalled lots, in one unit: `left` is there now; the others are what happened with it."""
+
+    node: NodeCode
+    unit: str
+    amounts: dict[str, Decimal] = field(default_factory=dict)
+
+    def add(self, name: str, quantity: Decimal) -> None:
+        """More of one of them."""
+        self.amounts[name] = self.amounts.get(name, Decimal(0)) + quantity
+
+    @property
+    def out(self) -> Decimal:
+        """For how much the node has to answer: what is there, and what it sold or destroyed."""
+        return sum((max(Decimal(0), self.amounts.get(name, Decimal(0))) for name in _ANSWERED_FOR), Decimal(0))
+
+
+AMOUNTS = ("received", "made", "shipped", "sold", "destroyed", "used", "left")
+_ANSWERED_FOR = ("sold", "destroyed", "left")
+_IN = {"receiving": "received", "void_shipping": "received"}
+_OUT = {"shipping": "shipped", "retail_selling": "sold", "dispensing": "sold", "destroying": "destroyed"}
+"""What an event's step says of goods that come to a node, and of those that leave it; "made" and "used" else."""
+
+
+def who_had(connection: Connection, recall: Mapping[str, Any]) -> list[Had]:
+    """What each node had of the recalled lots, by the events that stand, and what is left there by the balances."""
+    lots = {canonical_key(lot) for lot in recall["lots"]}
+    found: dict[tuple[int, str], Had] = {}
+
+    def of(holder: str, uom: str) -> Had:
+        node, unit = int(holder[:9]), uom or str(Unit.PIECE)
+        return found.setdefault((node, unit), Had(NodeCode(node), unit))
+
+    steps = {place: step for graph in _followed(connection, sorted(lots)) for place, step in graph.steps.items()}
+    for step in steps.values():
+        for move in () if step.in_error else moves_of(step.event, step.node):
+            if move.holding.item in lots:
+                names, other = (_IN, "made") if move.quantity > 0 else (_OUT, "used")
+                had = of(move.holding.holder, move.holding.uom)
+                had.add(names.get(step.business_step or "", other), abs(move.quantity))
+    for row in connection.execute(select(balance).where(balance.c.item.in_(lots))):
+        of(row.holder, row.uom).add("left", row.quantity)
+    return [found[key] for key in sorted(found)]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a node answered, in the unit that balances are kept in."""
+
+    node: NodeCode
+    at: datetime
+    unit: str
+    found: Decimal
+    sold: Decimal
+    returned: Decimal
+    destroyed: Decimal
+
+
+def answers_to(connection: Connection, recall: str) -> list[Answered]:
+    """What the nodes answered to a recall."""
+    table = recall_answer
+    rows = connection.execute(select(table).where(func.substr(table.c.answer, 11) == recall).order_by(table.c.answer))
+    return [_answered(row) for row in rows]
+
+
+def _answered(row: Any) -> Answered:
+    unit = row.unit or str(Unit.PIECE)
+    amounts = [
+        in_base_unit(given or Decimal(0), unit)[0] for given in (row.found, row.sold, row.returned, row.destroyed)
+    ]
+    at = datetime.fromisoformat(row.acknowledged_at)
+    return Answered(NodeCode(int(row.answer[:9])), at, in_base_unit(Decimal(1), unit)[1], *amounts)
+
+
+@dataclass(slots=True)
+class Effect:
+    """How far a recall has come, in one unit: quantities out, and what the nodes say became of them."""
+
+    unit: str
+    out: Decimal = Decimal(0)
+    found: Decimal = Decimal(0)
+    sold: Decimal = Decimal(0)
+    returned: Decimal = Decimal(0)
+    destroyed: Decimal = Decimal(0)
+    accounted: Decimal = Decimal(0)
+    """Of each node what it found, sold and sent back, and never more than it had."""
+
+
+def effects(had: Iterable[Had], answers: Sequence[Answered]) -> list[Effect]:
+    """By unit, what is out and what is accounted for. Pure."""
+    totals: dict[str, Effect] = {}
+    said = {(one.node, one.unit): one for one in answers}
+    for one in answers:
+        total = totals.setdefault(one.unit, Effect(one.unit))
+        total.found, total.sold = total.found + one.found, total.sold + one.sold
+        total.returned, total.destroyed = total.returned + one.returned, total.destroyed + one.destroyed
+    for node in had:
+        total = totals.setdefault(node.unit, Effect(node.unit))
+        total.out += node.out
+        if (answer := said.get((node.node, node.unit))) is not None:
+            total.accounted += min(node.out, answer.found + answer.sold + answer.returned)
+    return [totals[unit] for unit in sorted(totals)]

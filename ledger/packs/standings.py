@@ -6,17 +6,19 @@ Reads nothing that grows with a batch: a recall of a million packs is one row, f
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
 import psycopg
 
-from ledger.codes import DRUG_URN
+from ledger.codes import DRUG_URN, node_text
 from ledger.documents import read_json
 from ledger.drafts import id_key
 from ledger.entries import Entry, decode
+from ledger.errors import Stop
 from ledger.gs1 import Key, digital_link_key
+from ledger.holds import held_batches
 from ledger.index import Role
 from ledger.packs.decision import Known, Order, Product, Reason, Recalled, twisted_forms
 from ledger.packs.effects import Standing, product_of
@@ -24,6 +26,7 @@ from ledger.packs.positions import Row, read_rows
 from ledger.packs.states import VARIANTS, Variant
 from ledger.reads import read_entries
 from ledger.registers.drugs import Market, Nature
+from ledger.registers.supervision import Scope
 
 _REFERENCE = """
 WITH asked AS (SELECT unnest(%b::text[]) AS product),
@@ -75,14 +78,33 @@ class Standings:
     recalls: dict[str, list[Recalled]]
     siblings: frozenset[tuple[str, str]] = frozenset()
     twins: dict[Key, Key] = field(default_factory=dict)
+    stops: Mapping[int, Sequence[Stop]] = field(default_factory=dict)
+    """By node: what is held there of these packs' products and batches, of the parties, and the node itself."""
 
-    def known(self, order: Order, today: date) -> Known:
-        """What there is to know for one order beside the pack's own row."""
+    def known(self, order: Order, today: date, party: str | None = None) -> Known:
+        """What there is to know for one order beside its own row. `party`: whose order it is; else the node's."""
         product = product_of(order.code)
         return Known(
             today, self.products.get(product), self.recalls.get(product, ()),
-            (product, order.batch) in self.siblings, self.twins.get(order.code),
+            (product, order.batch) in self.siblings, self.twins.get(order.code), self._holds(order, product, party),
         )  # fmt: skip
+
+    def _holds(self, order: Order, product: str, party: str | None) -> tuple[str, ...]:
+        """Orders to stop that concern an order's pack, or whoever acts where it is."""
+        stops = self.stops.get(order.node)
+        if not stops:
+            return ()
+        batches = {f"{product}/{batch}" for batch in self.batches(order)}
+        named = {
+            Scope.PARTY: {acting_for(order, party)}, Scope.NODE: {node_text(order.node)}, Scope.GOODS: {product},
+            Scope.PRODUCT_BATCH: batches,
+        }  # fmt: skip
+        return tuple(dict.fromkeys(one.order for one in stops if one.target in named.get(Scope.of(one.scope), ())))
+
+    def batches(self, order: Order) -> set[str]:
+        """The batches that a pack may be of: what was recorded, and what was read now."""
+        row = self.rows.get(order.code)
+        return {batch for batch in (order.batch, row and row[1].batch) if batch}
 
 
 def variant_of(row: Sequence[Any] | None) -> Variant:
@@ -119,6 +141,20 @@ def read_standings(connection: psycopg.Connection, orders: Sequence[Order]) -> S
     )  # fmt: skip
     strange = [order for order in orders if order.code not in rows and order.code not in found.parents]
     return _with_neighbours(connection, found, strange) if strange else found
+
+
+def acting_for(order: Order, party: str | None) -> str:
+    """Whose order it is: the party of a bill, else the node's own operator."""
+    return party or f"{node_text(order.node)}0000"
+
+
+def with_stops(
+    connection: psycopg.Connection, known: Standings, asked: Sequence[tuple[Order, str | None]], now: datetime
+) -> Standings:  # fmt: skip
+    """The same with what is held of these orders, each with its party: one question, for all nodes together."""
+    parties = {(order.node, acting_for(order, party)) for order, party in asked}
+    batches = {(product_of(order.code), batch) for order, _ in asked for batch in (None, *known.batches(order))}
+    return replace(known, stops=held_batches(connection, parties, sorted(batches, key=str), now))
 
 
 def _recalls(rows: Iterable[Sequence[Any]], named: dict[str, set[str]]) -> dict[str, list[Recalled]]:

@@ -11,16 +11,32 @@ from ledger.registers.form import Field, Register, Step, Value, Values
 from ledger.registers.goods import GOODS, PRODUCT, YIELD
 from ledger.registers.parties import LICENCE, PARTY
 from ledger.registers.places import NODE, REGION
+from ledger.registers.supervision import (
+    CERTIFICATE,
+    HANDLING,
+    HOLD,
+    RECALL_ANSWER,
+    RULE_SET,
+    SILENCE,
+    SUBSCRIPTION,
+)
 
 __all__ = [
+    "CERTIFICATE",
     "DIFFERENCE",
     "DRUG_MARKET",
+    "HANDLING",
+    "HOLD",
     "LICENCE",
     "NODE",
     "PARTY",
     "RECALL",
+    "RECALL_ANSWER",
     "REGION",
     "REGISTERS",
+    "RULE_SET",
+    "SILENCE",
+    "SUBSCRIPTION",
     "Field",
     "Register",
     "Step",
@@ -31,6 +47,7 @@ __all__ = [
 
 REGISTERS: tuple[Register, ...] = (
     REGION, NODE, GOODS, YIELD, PARTY, LICENCE, PRODUCT, RECALL, DRUG_MARKET, DIFFERENCE,
+    CERTIFICATE, HOLD, SILENCE, HANDLING, RULE_SET, SUBSCRIPTION, RECALL_ANSWER,
 )  # fmt: skip
 """All registers, those first that others refer to."""
 

@@ -1,4 +1,4 @@
-"""Recalls and withdrawals of drugs, and whose rules for packs hold here.
+"""Recalls of drugs and food, withdrawals of drugs, and whose rules for packs hold here.
 
 Source of a recall's words: the recall record of 码上放心 (`china.md` 2.3): nature, grade, kind, range, batches. A
 recall of batches and the withdrawal of a product are for good (EMVO, `drugs_and_warnings.md` 1.1): ending one says that
@@ -6,11 +6,9 @@ the work is done, and its packs stay refused. An exercise refuses nothing.
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date
 
 from ledger.access import Action
-from ledger.errors import Breach, UnreadableCode
-from ledger.fields import moment
+from ledger.errors import Breach
 from ledger.gs1 import parse_gln
 from ledger.registers import fields as f
 from ledger.registers.form import Field, Find, Register, Step, Values, Word
@@ -98,14 +96,9 @@ class RecallStatus(Word):
     ENDED = "ended", "已结束"
 
 
-def _moment(given: str, _: date) -> str:
-    try:
-        return moment(given).astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    except ValueError as error:
-        raise UnreadableCode("time", given, str(error)) from None
-
-
 def _in_time(values: Values) -> Iterator[Breach]:
+    if (values.get("product") is None) == (values.get("lots") is None):
+        yield Breach("product, lots", "give exactly one of the two: a drug by its product, food by its lots")
     begin = values.get("decided_at")
     for name in ("notified_at", "planned_at", "progress_at"):
         at = values.get(name)
@@ -123,7 +116,10 @@ RECALL = Register(
               "ZH-2026-0001", required=True, names=True, find=Find.EXACT),
         Field("product", "产品标识码", "GTIN, or the first 7 digits of its drug trace codes",
               PRODUCT.field("product").parse, "8123456",
-              required=True, fixed=True, find=Find.EXACT, refers="product"),
+              fixed=True, find=Find.EXACT, refers="product"),
+        Field("lots", "追溯批次", "of food: the lots as URIs; all that was made of them is recalled with them",
+              f.lot, "urn:suyuan:lot:21113011:33021200126112500001", many=True, option="lot", fixed=True,
+              most=1_000),
         Field("batches", "批号", "the batches; the whole product is withdrawn where none is named", _BATCH, "20260101",
               many=True, option="batch", fixed=True),
         Field("grade", "召回级别", "how dangerous it is: 1 is the worst", f.one_of(Grade), "1", required=True),
@@ -134,11 +130,11 @@ RECALL = Register(
         Field("regime", "适用规定", "whose clocks run", f.one_of(Regime), "cn_drug", required=True),
         Field("party", "召回主体", "who recalls: 13 digits", f.PARTY_CODE, "3302120010001", find=Find.EXACT,
               refers="party"),
-        Field("decided_at", "决定时间", "when it was decided, with its offset", _moment, "2026-11-25T08:00:00+08:00",
+        Field("decided_at", "决定时间", "when it was decided", f.utc_moment, "2026-11-25T08:00:00+08:00",
               required=True, fixed=True),
-        Field("notified_at", "通知时间", "when all who have it were told", _moment, "2026-11-25T20:00:00+08:00"),
-        Field("planned_at", "报送计划时间", "when the plan was handed in", _moment, "2026-11-25T21:00:00+08:00"),
-        Field("progress_at", "最近进展报告", "when progress was reported last", _moment, "2026-11-26T08:00:00+08:00"),
+        Field("notified_at", "通知时间", "when all who have it were told", f.utc_moment, "2026-11-25T20:00:00+08:00"),
+        Field("planned_at", "报送计划时间", "when the plan was handed in", f.utc_moment, "2026-11-25T21:00:00+08:00"),
+        Field("progress_at", "最近进展报告", "when it was told last", f.utc_moment, "2026-11-26T08:00:00+08:00"),
     ),
     Action.RECALL, _in_time,
     steps=(Step("end", "结束", "what could be brought back is back", (str(RecallStatus.ACTIVE),),

@@ -2,15 +2,20 @@
 
 import re
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date
 from decimal import Decimal
 
 from ledger.codes import parse_credit_code, parse_goods_code, parse_identity_number, parse_node, parse_party
 from ledger.errors import UnreadableCode
+from ledger.fields import moment
 from ledger.gs1 import parse_gtin
+from ledger.identifiers import canonical_key, uri_of
 from ledger.registers.form import MASK, TEXT_MAX, Parse, Values, Word
 
-LOCATION = re.compile("(414/|[A-Za-z][A-Za-z0-9+.-]*:)[^\\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+_REST = "[^\\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
+LOT = re.compile(f"(urn:|https?://){_REST}")
+"""How the URI of a lot looks."""
+LOCATION = re.compile(f"(414/|[A-Za-z][A-Za-z0-9+.-]*:){_REST}")
 """How the name of a read point looks: a URI, or the canonical key of a GLN."""
 _TEXT = re.compile("[^\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]+")
 
@@ -26,6 +31,13 @@ def text(most: int = TEXT_MAX) -> Parse:
         return given
 
     return parse
+
+
+def lot(given: str, today: date) -> str:
+    """The URI of a lot, of at most 300 characters, in the one form in which it is asked after."""
+    if not LOT.fullmatch(given):
+        raise UnreadableCode("lot", given, "give its URI, as urn:suyuan:lot:… or https://…")
+    return uri_of(canonical_key(str(text(300)(given, today))))
 
 
 def one_of(words: type[Word]) -> Parse:
@@ -56,6 +68,14 @@ _DAY = re.compile("([0-9]{4})(?:([0-9]{2})([0-9]{2})|[-/.年]([0-9]{1,2})[-/.月
 def day_of(given: str) -> date:
     """The day that a text names, in any of the forms of `day`."""
     return date.fromisoformat(day(given, date.min))
+
+
+def utc_moment(given: str, _: date) -> str:
+    """A moment, given with its offset; kept in UTC to the second."""
+    try:
+        return moment(given).astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    except ValueError as error:
+        raise UnreadableCode("time", given, str(error)) from None
 
 
 def whole(least: int, most: int) -> Parse:

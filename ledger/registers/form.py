@@ -58,6 +58,8 @@ class Field:
     """The command line takes it without its name."""
     refers: str = ""
     """The table whose key it is: there must be such a record."""
+    most: int = MANY_MAX
+    """How many values it takes, where it takes many."""
 
     @property
     def stays(self) -> bool:
@@ -72,8 +74,8 @@ class Field:
             return self.parse(_as_text(given), today)
         items = given if isinstance(given, list) else _as_text(given).replace("；", " ").replace(";", " ").split()
         found = list(dict.fromkeys(self.parse(_as_text(item), today) for item in items))
-        if len(found) > MANY_MAX:
-            raise UnreadableCode(self.name, f"{len(found)} values", f"it takes at most {MANY_MAX}")
+        if len(found) > self.most:
+            raise UnreadableCode(self.name, f"{len(found)} values", f"it takes at most {self.most}")
         return found or None  # type: ignore[return-value]  # one parser makes either texts or numbers
 
 

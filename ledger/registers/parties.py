@@ -6,7 +6,8 @@ is the table `KEPT`.
 """
 
 import hmac
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from ledger.access import Action, Role
 from ledger.codes import parse_credit_code, parse_food_licence
@@ -76,6 +77,57 @@ KEPT: Mapping[str, tuple[int, str]] = {
     PartyKind.HOSPITAL: (60, "疫苗管理法 2019: records 5 years; the same for drugs, to be checked against GSP"),
 }
 """Months that a file is kept after its party has left, and why. Of several kinds the longest holds."""
+
+
+_FOOD = ((LicenceKind.FOOD_OPERATION, LicenceKind.BUSINESS), "食品安全法 2021 art. 35")
+NEEDED: Mapping[str, tuple[tuple[LicenceKind, ...], str]] = {
+    PartyKind.RETAILER: _FOOD, PartyKind.WHOLESALER: _FOOD, PartyKind.SUPERMARKET: _FOOD, PartyKind.CANTEEN: _FOOD,
+    PartyKind.SLAUGHTERER: ((LicenceKind.SLAUGHTER,), "生猪屠宰管理条例 2021 art. 2"),
+    PartyKind.MANUFACTURER: ((LicenceKind.DRUG_PRODUCTION,), "药品管理法 2019 art. 41"),
+    PartyKind.DRUG_WHOLESALER: ((LicenceKind.DRUG_OPERATION,), "药品管理法 2019 art. 51"),
+    PartyKind.PHARMACY: ((LicenceKind.DRUG_OPERATION,), "药品管理法 2019 art. 51"),
+    PartyKind.HOSPITAL: ((LicenceKind.MEDICAL,), "医疗机构管理条例: 医疗机构执业许可证"),
+}  # fmt: skip
+"""A licence of that kind a party holds. Whoever sells edible farm products alone needs no food licence (food safety
+law, art. 35), so a business licence does; but where a food licence is filed, it is the one that counts.
+"""
+
+
+class Gap(Word):
+    """Why a party has no licence in force."""
+
+    MISSING = "missing", "未登记许可证"
+    NOT_YET = "not_yet", "许可证尚未生效"
+    EXPIRED = "expired", "许可证已过期"
+    SUSPENDED = "suspended", "许可证已暂停"
+    REVOKED = "revoked", "许可证已吊销"
+
+
+def licence_gap(
+    kinds: Sequence[str], licences: Iterable[Mapping[str, Any]], day: str
+) -> tuple[Gap, LicenceKind, str] | None:
+    """What a party of these kinds lacks on a day (ISO 8601): why, of which kind, by which law; None for nothing.
+
+    `licences` are rows of that register.
+    """
+    filed = list(licences)
+    for kind in kinds:
+        if kind not in NEEDED:
+            continue
+        wanted, source = NEEDED[kind]
+        counts = next((one for one in wanted if any(row["kind"] == one for row in filed)), wanted[0])
+        gaps = [_gap(row, day) for row in filed if row["kind"] == counts]
+        if not gaps or all(gaps):
+            return next((gap for gap in gaps if gap is not None), Gap.MISSING), counts, source
+    return None
+
+
+def _gap(row: Mapping[str, Any], day: str) -> Gap | None:
+    if row["status"] != Status.ACTIVE:
+        return Gap.SUSPENDED if row["status"] == Status.SUSPENDED else Gap.REVOKED
+    if day < str(row["valid_from"]):
+        return Gap.NOT_YET
+    return Gap.EXPIRED if row["valid_to"] is not None and day > str(row["valid_to"]) else None
 
 
 def _one_identity(values: Values) -> Iterator[Breach]:

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ledger.gs1 import GS1_DOMAIN
-from ledger.steps import How, Step, VoucherKind
+from ledger.registers.supervision import VoucherKind
+from ledger.steps import How, Step
 from scanners.symbols import IN_STORE_URN, Code, Fault, Reading, Unreadable, parse_symbol
 from scanners.terminal.calibration import Profile
 from scanners.terminal.weighed import InStore, Label, UnfitLabel, agrees, unit_price

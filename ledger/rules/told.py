@@ -1,0 +1,95 @@
+"""Entries as rules are told them, and how what they say is read. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from ledger.codes import DRUG_URN, PARTY_URN, TRACE_URN
+from ledger.entries import Entry
+from ledger.index import Role, mentions
+from ledger.packs.effects import is_pack, product_of
+from ledger.rules.book import Json
+from ledger.steps import CERTIFICATE_URN
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An entry of the log, its sealed part (JSON Pointer to value), and what the engine read for it beforehand."""
+
+    entry: Entry
+    position: int
+    sealed: Json
+    births: Mapping[str, str]
+    """Of packs that are put into a container now: the last day, as their maker said it."""
+
+    @property
+    def event(self) -> Json | None:
+        found: Json | None = self.entry.body.get("event")
+        return found
+
+
+def first_children(entry: Entry) -> Iterator[str]:
+    """The packs whose maker has to be asked when this event is told: the first of each container."""
+    event = entry.body.get("event", {})
+    if event.get("type") == "AggregationEvent" and event.get("action") == "ADD":
+        for mention in mentions(event):
+            if mention.role is Role.CHILD and is_pack(mention.key):
+                yield mention.key
+                return
+
+
+def stock_key(item: str, holder: str, uom: str | None) -> str:
+    """The page of a stock: what it is of, whose it is, in which unit."""
+    return f"{item}|{holder}|{uom or ''}"
+
+
+def product_code(key: str) -> str:
+    """The code of the product that a key is one of; "" where it says none."""
+    if key.startswith(DRUG_URN):
+        return product_of(key)
+    return key[3:17] if key.startswith("01/") else ""
+
+
+def parties_of(event: Json, sealed: Json, holder: str) -> tuple[str | None, str | None]:
+    """Who acts, and the other side: as the read point says, else as the owning parties that are sealed."""
+    source, destination = _owner(sealed, "source"), _owner(sealed, "destination")
+    here, there = (destination, source) if event.get("bizStep") == "receiving" else (source, destination)
+    return (holder if len(holder) == 13 else here), there
+
+
+def _owner(sealed: Json, side: str) -> str | None:
+    for one in sealed.get(f"/{side}List", ()):
+        party = str(one.get(side, ""))
+        if party.startswith(PARTY_URN):
+            return party.removeprefix(PARTY_URN)
+    return None
+
+
+def ties(name: str, deals: list[Any]) -> bool:
+    """Whether a voucher, or a slip that goes with goods, ties a shipping to its receipt."""
+    return name in deals or name.startswith(TRACE_URN)
+
+
+def documents_of(event: Json, sealed: Json) -> list[Json]:
+    """The certificates that goods are received under, with what is said of them; their numbers as `kind:number`."""
+    if event.get("bizStep") != "receiving":
+        return []
+    said = sealed.get("/suyuan:documents")
+    full = {
+        str(one["number"]).removeprefix(CERTIFICATE_URN): one
+        for one in (said if isinstance(said, list) else ()) if isinstance(one, dict) and "number" in one
+    }  # fmt: skip
+    named = [
+        one.key.removeprefix(CERTIFICATE_URN) for one in mentions(event)
+        if one.role is Role.CERTIFICATE and one.key.startswith(CERTIFICATE_URN)
+    ]  # fmt: skip
+    return [{**full.get(number, {}), "number": number} for number in dict.fromkeys([*named, *full])]
+
+
+def day_of_text(text: object) -> date | None:
+    """The day that a text begins with, if it is one."""
+    try:
+        return date.fromisoformat(str(text)[:10]) if text else None
+    except ValueError:
+        return None

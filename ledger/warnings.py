@@ -1,0 +1,195 @@
+"""Warnings as people and programs ask for them: lists, one with what it rests on, and trying rules on what has been."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import ARRAY, Connection, Select, Text, and_, cast, func, or_, select
+
+from ledger.codes import parse_node
+from ledger.database import Database
+from ledger.entries import time_text
+from ledger.errors import NotRecorded, UnreadableCode
+from ledger.fields import moment
+from ledger.reads import entries_at
+from ledger.registers.fields import parse_region
+from ledger.registers.supervision import Progress
+from ledger.rules.form import Level, Rule
+from ledger.rules.warnings import Warning, shown, words_of
+from ledger.tables import log_range, rule_count
+from ledger.tables import warning as table
+from ledger.watcher import Watcher
+from ledger.watching import WARNING_COLUMNS, warning_of
+
+Json = dict[str, Any]
+PAGE_MAX = 1_000
+_COLUMNS = [table.c[name.strip()] for name in WARNING_COLUMNS.split(",")]
+SCRATCH = ("follower", "rule_book", "rule_window", "rule_pending", "rule_count", "warning", "notice")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which warnings: empty fields ask nothing. `text` is looked for in all that they say."""
+
+    level: str | None = None
+    rule: str | None = None
+    status: str | None = None
+    node: str | None = None
+    region: str | None = None
+    goods: str | None = None
+    subject: str | None = None
+    since: str | None = None
+    until: str | None = None
+    text: str | None = None
+    hidden: bool = False
+    after: str | None = None
+    limit: int = 100
+
+
+def list_warnings(connection: Connection, asked: Asked, nodes: frozenset[int] | None) -> list[Warning]:
+    """The newest first, of these nodes (None: of all); from the one after `after` on."""
+    question = select(*_COLUMNS).order_by(table.c.raised_at.desc(), table.c.warning.desc()).limit(asked.limit)
+    for condition in _conditions(asked):
+        question = question.where(condition)
+    if nodes is not None:
+        question = question.where(table.c.node.in_(sorted(nodes)))
+    if asked.after is not None:
+        last = _one(connection, asked.after, nodes)
+        question = question.where(or_(
+            table.c.raised_at < last.raised_at,
+            and_(table.c.raised_at == last.raised_at, table.c.warning < last.id),
+        ))  # fmt: skip
+    return [warning_of(row) for row in connection.execute(question)]
+
+
+def _conditions(asked: Asked) -> list[Any]:
+    found: list[Any] = []
+    if asked.level is not None:
+        found.append(table.c.level == _level(asked.level))
+    if asked.status == "unclosed":
+        found.append(table.c.status != str(Progress.CLOSED))
+    elif asked.status is not None:
+        found.append(table.c.status == str(_word(asked.status)))
+    if asked.node is not None:
+        found.append(table.c.node == parse_node(asked.node))
+    if asked.region is not None:
+        found.append(table.c.region == parse_region(asked.region))
+    if asked.goods is not None:
+        found.append(table.c.goods.startswith(asked.goods, autoescape=True))
+    if asked.since is not None:
+        found.append(table.c.raised_at >= _moment("since", asked.since))
+    if asked.until is not None:
+        found.append(table.c.raised_at < _moment("until", asked.until))
+    if asked.text is not None:
+        found.append(table.c.words.contains(cast(words_of(asked.text), ARRAY(Text))))
+    if not asked.hidden:
+        found.append(table.c.hidden.is_(None))
+    return found + [table.c[name] == getattr(asked, name) for name in ("rule", "subject") if getattr(asked, name)]
+
+
+def _level(word: str) -> int:
+    for level in Level:
+        if word in (level.word, level.chinese, level.chinese[0]):
+            return int(level)
+    raise UnreadableCode("level", word, "it is red, orange, yellow or blue")
+
+
+def _word(text: str) -> Progress:
+    for word in Progress:
+        if text in (word, word.chinese):
+            return word
+    raise UnreadableCode("status", text, f"it is unclosed, {', '.join(Progress)}")
+
+
+def _moment(what: str, text: str) -> datetime:
+    try:
+        return moment(text)
+    except ValueError as error:
+        raise UnreadableCode(what, text, str(error)) from None
+
+
+def get_warning(connection: Connection, id_: str, nodes: frozenset[int] | None) -> Warning:
+    """One warning; `NotRecorded` if there is none that may be seen."""
+    return _one(connection, id_, nodes)
+
+
+def _one(connection: Connection, id_: str, nodes: frozenset[int] | None) -> Warning:
+    question: Select[Any] = select(*_COLUMNS).where(table.c.warning == id_)
+    row = connection.execute(question).one_or_none() if "\0" not in id_ else None
+    if row is None or (nodes is not None and row.node not in nodes):
+        raise NotRecorded("there is no such warning among those that you may see")
+    return warning_of(row)
+
+
+def explain(connection: Connection, warning: Warning, rules: dict[str, list[Rule]]) -> Json:
+    """Why there is this warning: the rule as it was, what it knew, its window, and the entries that it rests on."""
+    places = [(int(node), int(seq)) for node, _, seq in (one.partition("/") for one in warning.body["evidence"])]
+    live = [rule for some in rules.values() for rule in some if rule.id == warning.rule]
+    return {
+        **shown(warning), "position": warning.position,
+        "live": bool(live) and live[0].version == warning.rule_version,
+        "when": live[0].when.source if live else None,
+        "entries": [
+            {"entry": one.entry.name, "hash": one.entry.hash.hex(), "recordTime": time_text(one.entry.record_time),
+             "actor": one.entry.actor, "body": one.entry.body}
+            for one in entries_at(connection, places)
+        ],
+    }  # fmt: skip
+
+
+def counts(connection: Connection) -> dict[str, Json]:
+    """How often each rule looked, and what came of it, by its id and version."""
+    rows = connection.execute(select(rule_count))
+    return {
+        row.rule: {"evaluated": row.evaluated, "matched": row.matched, "notEvaluated": row.missing,
+                   "raised": row.raised}
+        for row in rows
+    }  # fmt: skip
+
+
+# --- trying rules on what has been ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What rules would have raised since a moment, beside what was raised by the live rules of the same ids."""
+
+    entries: int
+    new: Sequence[Warning]
+    gone: Sequence[Warning]
+    same: int
+    counts: dict[str, Json]
+
+
+def try_rules(
+    database: Database, zone: ZoneInfo, rules: list[Rule], since: datetime, told: Callable[[int, int], None]
+) -> Trial:  # fmt: skip
+    """Follow the log from its beginning with these rules, on tables that vanish; `told(done, of)` as it goes on."""
+    with database.connect() as connection:
+        connection.autocommit = True
+        for name in SCRATCH:  # what the watcher keeps, under the same names, for this connection alone
+            connection.execute(f"CREATE TEMP TABLE {name} (LIKE public.{name} INCLUDING ALL)")
+        with database.read() as reading:
+            size = reading.execute(select(func.max(log_range.c.start + log_range.c.count))).scalar() or 0
+        watcher = Watcher(connection, zone, rules)
+        while watcher.position < size and watcher.step():
+            told(watcher.position, size)
+        made = _since(connection, "pg_temp.warning", since, [rule.id for rule in rules])
+        there = _since(connection, "public.warning", since, [rule.id for rule in rules])
+        evaluated = {
+            row[0]: {"evaluated": row[1], "matched": row[2], "notEvaluated": row[3], "raised": row[4]}
+            for row in connection.execute("SELECT * FROM pg_temp.rule_count ORDER BY rule")
+        }  # fmt: skip
+    new = [one for mark, one in made.items() if mark not in there]
+    gone = [one for mark, one in there.items() if mark not in made]
+    return Trial(size, new, gone, len(made.keys() & there.keys()), evaluated)
+
+
+def _since(connection: Any, name: str, since: datetime, rules: list[str]) -> dict[bytes, Warning]:
+    question = (
+        f"SELECT {WARNING_COLUMNS} FROM {name} WHERE raised_at >= %s AND rule = ANY(%s) ORDER BY raised_at, warning"  # noqa: S608
+    )
+    found = [warning_of(row) for row in connection.execute(question, [since, rules])]
+    return {one.fingerprint: one for one in reversed(found)}
