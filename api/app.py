@@ -3,7 +3,7 @@
 import gc
 import sys
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.types import Lifespan
@@ -30,6 +30,7 @@ from api import (
     warnings,
 )  # fmt: skip
 from api.auth import Anybody
+from api.console import market, supervision, tracing, views
 from api.feed import Feed
 from api.ledger import Ledger
 
@@ -65,7 +66,8 @@ _TOP = [
 
 _MODULES = (
     bulk, packs, scans, capture, official, stock, bills, receiving, recalls, access_checks, verification, trace,
-    log, registry, warnings, notices, credentials, health,
+    log, registry, warnings, notices, credentials, supervision, tracing, market,
+    views, health,
 )  # fmt: skip
 """In the order in which a path is looked for."""
 
@@ -85,6 +87,7 @@ def create_app(ledger: Ledger | None, lifespan: Lifespan[FastAPI] | None = None)
     if ledger is not None:
         open_to(app, ledger)
     problems.install(app)
+    views.install(app, problems.answer)
     for module in _MODULES:
         for route in module.router.routes:  # an included router is asked by itself: half of a short request's time
             if isinstance(route, APIRoute):
@@ -92,8 +95,10 @@ def create_app(ledger: Ledger | None, lifespan: Lifespan[FastAPI] | None = None)
             app.router.routes.append(route)
 
     @app.get("/", tags=["EPCIS 2.0"])
-    def top(_: Anybody) -> Response:
-        """The top-level resources, as EPCIS 2.0 lists them."""
+    def top(request: Request, _: Anybody) -> Response:
+        """The top-level resources, as EPCIS 2.0 lists them; a browser gets the portal."""
+        if "text/html" in request.headers.get("accept", ""):
+            return views.portal(request)
         return JSONResponse({"@set": _TOP, "type": "Collection", "member": _TOP}, headers=capture.VERSIONS)
 
     tune_runtime()

@@ -9,7 +9,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api.ledger import Ledger
+from api.console import session
+from api.ledger import Ledger, now
 from ledger.access import ALLOWED, Action, Actor
 from ledger.errors import NotSignedIn
 from ledger.registers import register_of
@@ -38,12 +39,14 @@ class Rule:
         action = self.of(request)
         if ALLOWED[action] is None:
             return None
-        if key is None:
-            raise NotSignedIn("this needs a credential: send Authorization: Bearer and an API key")
         ledger = await ledger_of(request)
-        actor = ledger.gate.known(key.credentials)
+        given = session.key_of(request, ledger.secret, now()) if key is None else key.credentials
+        if given is None:
+            raise NotSignedIn("this needs a credential: send Authorization: Bearer and an API key")
+        request.state.key = given
+        actor = ledger.gate.known(given)
         if actor is None:
-            actor = await ledger.ask(ledger.gate, key.credentials)
+            actor = await ledger.ask(ledger.gate, given)
         actor.require(action)
         return actor
 

@@ -18,7 +18,7 @@ from ledger.access import Actor
 from ledger.append import Request
 from ledger.database import Database, open_database
 from ledger.deliveries import Deliveries
-from ledger.errors import LedgerError, UnreadableCode
+from ledger.errors import Conflict, LedgerError, UnreadableCode
 from ledger.gate import Gate
 from ledger.gather import Gathering
 from ledger.keys import KeyFolder
@@ -130,8 +130,8 @@ def open_ledger(settings: Settings, *, worker: bool = False) -> Iterator[Ledger]
                 if worker:
                     missing += first_rules(connection, Registrar(Vault(keys), keys.secret(), OPERATOR, now().date()))
             for outcome in lanes.record(missing):
-                if isinstance(outcome, LedgerError):
-                    raise outcome
+                if isinstance(outcome, LedgerError) and not isinstance(outcome, Conflict):
+                    raise outcome  # a conflict: another process that starts too was faster
             with (
                 _running(Worker(database, keys, signer, now) if worker else None, "worker") as running,
                 looking_out(database, settings) if worker else contextlib.nullcontext(),

@@ -120,7 +120,7 @@ async def stream_notices(
         if not last_event_id.isascii() or not last_event_id.isdigit() or int(last_event_id[:20]) > NUMBER_MAX:
             raise UnreadableCode("Last-Event-ID", last_event_id[:40], "it is the number of a notice")
         after = int(last_event_id)
-    key = request.headers["authorization"].partition(" ")[2]
+    key: str = request.state.key
     await feed.join()
     return _Stream(_events(ledger, feed, asked.filter(actor), after, key), feed)
 

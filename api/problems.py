@@ -130,7 +130,8 @@ def _answer(document: dict[str, Any], headers: dict[str, str] | None = None) -> 
     return Response(write_json(document), document["status"], headers, "application/problem+json")
 
 
-async def _ledger_error(_: Request, error: Exception) -> Response:
+async def answer(_: Request, error: Exception) -> Response:
+    """The problem document of an error of the ledger; any other error goes on."""
     if not isinstance(error, LedgerError):
         raise error
     headers = {}
@@ -174,7 +175,7 @@ async def _unforeseen(_: Request, __: Exception) -> Response:
 
 def install(app: FastAPI) -> None:
     """Make `app` answer every error as a problem document."""
-    app.add_exception_handler(LedgerError, _ledger_error)
+    app.add_exception_handler(LedgerError, answer)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(ClientDisconnect, _broken_off)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from api.auth import LedgerHere, MayCheckPacks
 from api.bodies import json_answer
-from api.ledger import now
+from api.ledger import Ledger, now
 from ledger.access import Actor
 from ledger.codes import node_text
 from ledger.entries import time_text
@@ -27,11 +27,15 @@ SAFE = frozenset({State.DESTROYED, State.LOCKED, State.SAMPLED})
 @router.get("/recalls/{recall}")
 def get_recall(ledger: LedgerHere, actor: MayCheckPacks, recall: str) -> Response:
     """A recall with its clocks, who has or had what, and how far it has come. Others' nodes only for who sees all."""
+    return json_answer(recall_json(ledger, actor, recall))
+
+
+def recall_json(ledger: Ledger, actor: Actor, recall: str) -> Json:
+    """The same for pages."""
     with ledger.database.read() as connection:
         found = record(connection, ledger.vault, RECALL, (recall,))
         about = _lots if found.row["lots"] else _packs
-        document = {**found.shown(), "clocks": _clocks(found, now()), **about(connection, found, actor)}
-    return json_answer(document)
+        return {**found.shown(), "clocks": _clocks(found, now()), **about(connection, found, actor)}
 
 
 def _clocks(found: Record, at: datetime) -> list[Json]:

@@ -11,15 +11,14 @@ from api.ledger import open_ledger
 from api.screen import progress, say, show, table, warn
 from api.warnings import HoldBody, StepBody, handle, hold_for, wrong_in
 from ledger.documents import write_json
-from ledger.errors import LimitExceeded, UnacceptableRecord
-from ledger.fields import moment
+from ledger.errors import Breach, LimitExceeded, UnacceptableRecord
 from ledger.nodes import OPERATOR
 from ledger.rules.form import FILE_BYTES_MAX, read_rules
 from ledger.rules.schema import FACTS, Watch
 from ledger.rules.warnings import shown
-from ledger.rulesets import live_rules, load_request, shipped, shipped_set
+from ledger.rulesets import live_rules, load_request, rule_as_it_was, shipped, shipped_set
 from ledger.settings import Settings
-from ledger.warnings import Asked, counts, explain, get_warning, list_warnings, try_rules
+from ledger.warnings import Asked, counts, explain, get_warning, list_warnings, parse_moment, try_rules
 
 rules_app = typer.Typer(no_args_is_help=True, help="Rules 规则: check, try, load and list what watches the ledger.")
 warning_app = typer.Typer(no_args_is_help=True, help="Warnings 预警: list, explain, handle (挂牌督办), hold goods.")
@@ -33,8 +32,8 @@ def _text(file: Path) -> str:
         raise LimitExceeded(f"{file} has more than {FILE_BYTES_MAX} bytes; split it")
     try:
         return file.read_text("utf-8")
-    except UnicodeDecodeError:
-        raise UnacceptableRecord([]) from None
+    except UnicodeDecodeError as error:
+        raise UnacceptableRecord([Breach(str(file), f"it is no UTF-8, at byte {error.start + 1}")]) from None
 
 
 @rules_app.command("check")
@@ -61,10 +60,10 @@ def test(
 
     Example: `suyuan rules test my-rules.yaml --since 2026-11-01T00:00:00+08:00`
     """
-    rules = read_rules(_text(file))
+    rules, begin = read_rules(_text(file)), parse_moment(since)
     with open_ledger(Settings.from_environment()) as ledger, progress("replaying", "entries") as (bar, task):
         trial = try_rules(
-            ledger.database, ledger.settings.zone, rules, moment(since),
+            ledger.database, ledger.settings.zone, rules, begin,
             lambda done, of: bar.update(task, completed=done, total=of),
         )  # fmt: skip
     if as_json:
@@ -150,7 +149,9 @@ def explain_(warning: Warned) -> None:
     Example: `suyuan rules explain 330212001-0f1e2d3c4b5a69788796a5b4`
     """
     with open_ledger(Settings.from_environment()) as ledger, ledger.database.read() as connection:
-        found = explain(connection, get_warning(connection, warning, None), live_rules(connection))
+        asked = get_warning(connection, warning, None)
+        rule = rule_as_it_was(connection, ledger.vault, asked.rule, asked.rule_version)
+        found = explain(connection, asked, rule, None)
     _print(found)
 
 

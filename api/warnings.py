@@ -1,7 +1,11 @@
 """Warnings and rules over HTTP: lists, why there is one, steps of its handling, a hold at once, and the rules."""
 
+import contextlib
 import secrets
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,21 +14,28 @@ from api.auth import LedgerHere, MayHandle, MayHold, MayReadWarnings
 from api.bodies import Input, documented_model, json_answer, parsed
 from api.ledger import Ledger
 from ledger.access import Actor
-from ledger.errors import Breach, NotRecorded, UnacceptableRecord
+from ledger.codes import CITY, node_text
+from ledger.entries import time_text
+from ledger.errors import Breach, Conflict, NotRecorded, UnacceptableRecord
 from ledger.filing import file_one, require_references
 from ledger.identifiers import uri_of
-from ledger.registers import HANDLING, HOLD
+from ledger.notes import Recorded
+from ledger.registers import HANDLING, HOLD, Values
 from ledger.registers.supervision import Scope
-from ledger.registry import record, records, versions
+from ledger.registrar import Registrar
+from ledger.registry import Record, record, records, versions
 from ledger.rules.form import read_rules
 from ledger.rules.schema import FACTS, Watch
 from ledger.rules.trial import wrong_examples
 from ledger.rules.warnings import Warning, rule_words, shown
-from ledger.rulesets import live_rules
+from ledger.rulesets import live_rules, rule_as_it_was
 from ledger.warnings import PAGE_MAX, Asked, counts, explain, get_warning, list_warnings
 
 Json = dict[str, Any]
 router = APIRouter(tags=["warnings"])
+
+
+Said = Annotated[str, Field(max_length=300, pattern="^[^\\x00]+$")]
 
 
 class Filter(BaseModel):
@@ -32,13 +43,13 @@ class Filter(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     level: str | None = None
-    rule: str | None = None
+    rule: Said | None = None
     status: str | None = Field(default=None, description="open, assigned, rectifying, submitted, verified, closed; "
                                "or unclosed")  # fmt: skip
     node: str | None = None
     region: str | None = None
-    goods: str | None = Field(default=None, description="goods code, or how it begins")
-    subject: str | None = None
+    goods: Said | None = Field(default=None, description="goods code, or how it begins")
+    subject: Said | None = None
     since: str | None = None
     until: str | None = None
     text: str | None = Field(default=None, max_length=200, description="words, in any order")
@@ -73,17 +84,22 @@ def get_warnings(ledger: LedgerHere, actor: MayReadWarnings, asked: Annotated[Fi
         found = list_warnings(connection, Asked(**asked.model_dump()), actor.reach)
     answer = json_answer([shown(one) for one in found])
     if len(found) == asked.limit:
-        answer.headers["Link"] = f'</warnings?after={found[-1].id}&limit={asked.limit}>; rel="next"'
+        following = {**asked.model_dump(exclude_defaults=True), "after": found[-1].id, "limit": asked.limit}
+        answer.headers["Link"] = f'</warnings?{urlencode(following)}>; rel="next"'
     return answer
 
 
 @router.get("/warnings/{warning}")
 def one_warning(ledger: LedgerHere, actor: MayReadWarnings, warning: str) -> Response:
     """A warning with all steps of its handling: when, by whom, and the entry that proves it."""
+    return json_answer(warning_with_steps(ledger, actor, warning))
+
+
+def warning_with_steps(ledger: Ledger, actor: Actor, warning: str) -> Json:
+    """The same for pages."""
     with ledger.database.read() as connection:
         found = get_warning(connection, warning, actor.reach)
-        steps = _steps(ledger, found, connection)
-    return json_answer({**shown(found), "steps": steps})
+        return {**shown(found), "steps": _steps(ledger, found, connection)}
 
 
 def _steps(ledger: Ledger, warning: Warning, connection: Any) -> list[Json]:
@@ -91,9 +107,9 @@ def _steps(ledger: Ledger, warning: Warning, connection: Any) -> list[Json]:
         return []
     return [
         {
-            "status": one.record.row["status"], "at": one.at.isoformat(), "actor": one.actor,
-            "entry": f"000000000/{one.seq}", "assignee": one.record.row["assignee"],
-            "measures": one.record.row["measures"], "reason": one.record.reason,
+            "status": one.record.row["status"], "at": time_text(one.at), "actor": one.actor,
+            "entry": f"{node_text(CITY)}/{one.seq}", "assignee": one.record.row["assignee"],
+            "measures": one.record.row["measures"],
         }
         for one in versions(connection, ledger.vault, HANDLING, (warning.id,))
     ]  # fmt: skip
@@ -104,7 +120,8 @@ def explanation(ledger: LedgerHere, actor: MayReadWarnings, warning: str) -> Res
     """Why there is this warning: values, window, the rule's version, and the entries that it rests on."""
     with ledger.database.read() as connection:
         found = get_warning(connection, warning, actor.reach)
-        return json_answer(explain(connection, found, live_rules(connection)))
+        rule = rule_as_it_was(connection, ledger.vault, found.rule, found.rule_version)
+        return json_answer(explain(connection, found, rule, actor.reach))
 
 
 @router.post("/warnings/{warning}/steps", status_code=201, openapi_extra=documented_model(StepBody))
@@ -116,31 +133,43 @@ def take_step(
 
 
 def handle(ledger: Ledger, actor: Actor, warning: str, body: StepBody) -> Json:
-    """Take the step; the first one files the handling. What the warning is then follows within a second."""
+    """Take the step, all of it in one entry; the first one files the handling before it.
+
+    Nothing is filed for a step that cannot be taken. What the warning is then follows within a second.
+    """
+    registrar = ledger.registrar(actor)
     with ledger.database.read() as connection:
         found = get_warning(connection, warning, actor.reach)
-        filed = records(connection, ledger.vault, HANDLING, [(found.id,)])
-    registrar = ledger.registrar(actor)
-    HANDLING.step(body.step)  # nothing is filed for a step that there is not
-    if not filed:
-        with ledger.database.read() as connection:
-            request, _ = file_one(connection, registrar, HANDLING, {"warning": found.id}, None)
-        ledger.record(request)
-    given = {name: value for name in ("assignee", "due", "measures") if (value := getattr(body, name)) is not None}
-    with ledger.database.read() as connection:
-        present = record(connection, ledger.vault, HANDLING, (found.id,))
+        given = {name: value for name in ("assignee", "due", "measures") if (value := getattr(body, name)) is not None}
         changes = registrar.read(HANDLING, given)
         require_references(connection, HANDLING, changes)
-    step = registrar.step(present, body.step, body.reason)  # told before anything is changed
-    change = registrar.change(present, changes) if changes else None
-    if change is not None:
-        ledger.record(change)
-        with ledger.database.read() as connection:
-            step = registrar.step(record(connection, ledger.vault, HANDLING, (found.id,)), body.step, body.reason)
-    place = ledger.record(step)[-1]
+        present = records(connection, ledger.vault, HANDLING, [(found.id,)]).get((found.id,))
+        first = None
+        if present is None:
+            first, _ = file_one(connection, registrar, HANDLING, {"warning": found.id}, None)
+            present = Record(HANDLING, dict(first.changes[0].row), registrar.read(HANDLING, {"warning": found.id}))
+    step = registrar.step(_with(registrar, present, changes), body.step, body.reason)
+    if first is not None:
+        with contextlib.suppress(Conflict):  # somebody else took a first step just now: this one counts if it still can
+            ledger.record(first)
+    places = ledger.record(step)
     with ledger.database.read() as connection:
         shown_ = record(connection, ledger.vault, HANDLING, (found.id,)).shown()
-    return {**shown_, "entry": f"{place.node:09d}/{place.seq}", "receipt": ledger.receipt([place])}
+    return {**shown_, **_proof(ledger, places)}
+
+
+def _with(registrar: Registrar, present: Record, changes: Values) -> Record:
+    """The handling as it will be said with the step: assignee, end and measures belong to the same entry."""
+    change = registrar.change(present, changes) if changes else None
+    if change is None:
+        return present
+    row = {**change.changes[0].row, "version": present.version}
+    return replace(present, row=row, values={**present.values, **changes})
+
+
+def _proof(ledger: Ledger, places: Sequence[Recorded]) -> Json:
+    """Where it is recorded, and the signed receipt for it."""
+    return {"entry": f"{node_text(places[-1].node)}/{places[-1].seq}", "receipt": ledger.receipt(places)}
 
 
 @router.post("/warnings/{warning}/hold", status_code=201, openapi_extra=documented_model(HoldBody))
@@ -161,9 +190,9 @@ def hold_for(ledger: Ledger, actor: Actor, warning: str, body: HoldBody) -> Json
             "warning": found.id, **({"until": body.until} if body.until else {}),
         }  # fmt: skip
         request, key = file_one(connection, ledger.registrar(actor), HOLD, given, body.reason)
-    ledger.record(request)
+    places = ledger.record(request)
     with ledger.database.read() as connection:
-        return record(connection, ledger.vault, HOLD, key).shown()
+        return {**record(connection, ledger.vault, HOLD, key).shown(), **_proof(ledger, places)}
 
 
 def _target(warning: Warning, scope: str) -> str:

@@ -44,6 +44,7 @@ class Action(StrEnum):
     READ_WARNINGS = "read warnings"
     SUBSCRIBE = "subscribe"
     ANSWER_RECALL = "answer recalls"
+    SEE_BOARD = "see the board"
     ADMINISTER = "administer"
     SEE_HEALTH = "see health"
 
@@ -71,6 +72,7 @@ ALLOWED: dict[Action, frozenset[Role] | None] = {
     Action.READ_WARNINGS: frozenset(Role),  # of their own nodes
     Action.SUBSCRIBE: frozenset({Role.SUBSCRIBER, Role.MARKET, Role.REGULATOR, Role.ADMIN}),
     Action.ANSWER_RECALL: _WRITERS | {Role.REGULATOR},
+    Action.SEE_BOARD: frozenset({Role.MARKET, Role.REGULATOR, Role.ADMIN}),  # of their own nodes
     Action.ADMINISTER: frozenset({Role.ADMIN}),
     Action.SEE_HEALTH: None,
 }

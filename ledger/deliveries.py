@@ -188,16 +188,17 @@ class Deliveries:
     async def _serve(self, code: str) -> None:
         """Serve a subscription, if nobody does, until there is nothing for it."""
         lasts = timedelta(seconds=self._pace.lease_s)
-        lease = await self._ask(lambda connection: outlets.claim(connection, code, lasts))
+        lease: datetime | None = None
         flying: dict[asyncio.Task[Result], Waiting] = {}
         try:
-            while lease is not None:
+            while True:
                 results = [task.result() for task in flying if task.done()]
                 flying = {task: waiting for task, waiting in flying.items() if not task.done()}
                 turn = await self._turn(code, lease, lasts, results, list(flying.values()))
                 lease = None if turn is None else turn.lease
-                if turn is not None:
-                    await self._go_on(code, turn, flying)
+                if turn is None:
+                    break
+                await self._go_on(code, turn, flying)
                 if not flying:
                     break
                 awaited: list[asyncio.Future[Any]] = [*flying, self._news]
@@ -213,7 +214,7 @@ class Deliveries:
                     await asyncio.shield(self._ask(lambda connection: outlets.release(connection, code, held)))
 
     async def _turn(
-        self, code: str, lease: datetime, lasts: timedelta, results: list[Result], flying: list[Waiting]
+        self, code: str, lease: datetime | None, lasts: timedelta, results: list[Result], flying: list[Waiting]
     ) -> Turn | None:
         room = 0 if self._stopping.is_set() else self._pace.at_once - len(flying)
         return await self._ask(

@@ -54,9 +54,9 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What there is to do for a subscription now. `lease` is the token under which it goes on."""
+    """What there is to do for a subscription now. `lease` is the token under which it goes on; None: it is let go."""
 
-    lease: datetime
+    lease: datetime | None
     version: int
     channel: str
     ready: list[Waiting]
@@ -131,12 +131,6 @@ def due(connection: Connection, now: datetime) -> tuple[list[str], int]:
     return list(codes), newest
 
 
-def claim(connection: Connection, code: str, lease: timedelta) -> datetime | None:
-    """The lease on a subscription, or None where somebody has it."""
-    free = func.coalesce(outlet.c.leased_until < func.clock_timestamp(), True)
-    return _lease(connection, code, free, lease)
-
-
 def release(connection: Connection, code: str, lease: datetime) -> None:
     """Let go of it, if it is still ours."""
     connection.execute(
@@ -155,14 +149,16 @@ def _lease(connection: Connection, code: str, condition: Any, lease: timedelta) 
 
 
 def take_turn(
-    connection: Connection, code: str, lease: datetime, lasts: timedelta, now: datetime, results: Sequence[Result],
-    flying: Collection[Waiting], room: int,
+    connection: Connection, code: str, lease: datetime | None, lasts: timedelta, now: datetime,
+    results: Sequence[Result], flying: Collection[Waiting], room: int,
 ) -> Turn | None:  # fmt: skip
     """Write down how attempts ended, and find what can be sent beside those that are `flying`; at most `room`.
 
-    None where the lease is lost to somebody else: then only what was delivered is written.
+    The first turn takes the lease, the last lets it go. None where somebody else has it: then only what was delivered
+    is written.
     """
-    renewed = _lease(connection, code, outlet.c.leased_until == lease, lasts)
+    free = func.coalesce(outlet.c.leased_until < func.clock_timestamp(), True)
+    renewed = _lease(connection, code, free if lease is None else outlet.c.leased_until == lease, lasts)
     if renewed is None:
         for one in results:
             if one.answer.good:
@@ -177,12 +173,15 @@ def take_turn(
     ready: list[Waiting] = []
     if asked.status == "active" and state.disable is None and standing.disabled is None:
         ready = _ready(connection, asked, state, standing.position, flying, room, now)
+    held = renewed if ready or flying or state.disable else None
     connection.execute(
         update(outlet)
         .where(outlet.c.subscription == code)
-        .values(failures=state.failures, failing_since=state.failing_since, next_at=state.next_at)
-    )
-    return Turn(renewed, asked.version, asked.channel, ready, kept, state.disable)
+        .values(
+            failures=state.failures, failing_since=state.failing_since, next_at=state.next_at, leased_until=held
+        )
+    )  # fmt: skip
+    return Turn(held, asked.version, asked.channel, ready, kept, state.disable)
 
 
 @dataclass(slots=True)

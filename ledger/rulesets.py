@@ -1,18 +1,23 @@
 """Rule sets: those that are shipped, and filing one. Which rules are live is a record of the register `rule-set`."""
 
+import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.resources import files
 
 from sqlalchemy import Connection, select
 
 from ledger.append import Request
-from ledger.errors import NotRecorded
+from ledger.errors import LedgerError, NotRecorded
 from ledger.filing import file_one
 from ledger.registers import RULE_SET
 from ledger.registrar import Registrar
-from ledger.registry import record, records
+from ledger.registry import record, records, versions
 from ledger.rules.form import Rule, read_rules
 from ledger.tables import rule_set
+from ledger.vault import Vault
+
+_log = logging.getLogger(__name__)
 
 
 def shipped() -> Mapping[str, str]:
@@ -50,4 +55,27 @@ def first_rules(connection: Connection, registrar: Registrar) -> list[Request]:
 def live_rules(connection: Connection) -> dict[str, list[Rule]]:
     """The rules that are live now, by the names of their sets."""
     question = select(rule_set.c.rule_set, rule_set.c.rules).where(rule_set.c.status == "live")
-    return {name: read_rules(text) for name, text in connection.execute(question.order_by(rule_set.c.rule_set))}
+    found = connection.execute(question.order_by(rule_set.c.rule_set))
+    return {name: list(rules) for name, text in found if (rules := _rules_of(name, text)) is not None}
+
+
+def rule_as_it_was(connection: Connection, vault: Vault, id_: str, version: str) -> tuple[Rule, bool] | None:
+    """A rule in this version, and whether it is live: looked for in all that was ever loaded; None if it is nowhere."""
+    for row in connection.execute(select(rule_set.c.rule_set, rule_set.c.status).order_by(rule_set.c.rule_set)):
+        loaded = versions(connection, vault, RULE_SET, (row.rule_set,))
+        for one in reversed(loaded):
+            text = str(one.record.values["rules"])
+            for rule in (_rules_of(row.rule_set, text) or ()) if id_ in text else ():
+                if (rule.id, rule.version) == (id_, version):
+                    return rule, row.status == "live" and text == loaded[-1].record.values["rules"]
+    return None
+
+
+@lru_cache(maxsize=32)
+def _rules_of(name: str, text: str) -> tuple[Rule, ...] | None:
+    """A set's rules; None, and said, where this release cannot read them, since the watcher does not use them then."""
+    try:
+        return tuple(read_rules(text))
+    except LedgerError as error:
+        _log.error("the rule set %s cannot be read: %s", name, error)
+        return None

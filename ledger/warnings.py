@@ -10,7 +10,7 @@ from sqlalchemy import ARRAY, Connection, Select, Text, and_, cast, func, or_, s
 
 from ledger.codes import parse_node
 from ledger.database import Database
-from ledger.entries import time_text
+from ledger.entries import Entry, time_text
 from ledger.errors import NotRecorded, UnreadableCode
 from ledger.fields import moment
 from ledger.reads import entries_at
@@ -79,14 +79,28 @@ def _conditions(asked: Asked) -> list[Any]:
     if asked.goods is not None:
         found.append(table.c.goods.startswith(asked.goods, autoescape=True))
     if asked.since is not None:
-        found.append(table.c.raised_at >= _moment("since", asked.since))
+        found.append(table.c.raised_at >= parse_moment(asked.since))
     if asked.until is not None:
-        found.append(table.c.raised_at < _moment("until", asked.until))
+        found.append(table.c.raised_at < parse_moment(asked.until))
     if asked.text is not None:
-        found.append(table.c.words.contains(cast(words_of(asked.text), ARRAY(Text))))
+        found += _said(asked.text)
     if not asked.hidden:
         found.append(table.c.hidden.is_(None))
-    return found + [table.c[name] == getattr(asked, name) for name in ("rule", "subject") if getattr(asked, name)]
+    given = {"rule": asked.rule, "subject": asked.subject}
+    return found + [table.c[name] == value for name, value in given.items() if value is not None]
+
+
+def _said(text: str) -> list[Any]:
+    """All words of it, in any order; a Chinese character alone is looked for in all words."""
+    words = words_of(text)
+    if not words:
+        raise UnreadableCode("text", text, "give words, numbers or Chinese characters to look for")
+    single = [word for word in words if len(word) == 1 and not word.isascii()]
+    said = func.array_to_string(table.c.words, " ")
+    return [
+        table.c.words.contains(cast([word for word in words if word not in single], ARRAY(Text))),
+        *(said.contains(word, autoescape=True) for word in single),
+    ]
 
 
 def _level(word: str) -> int:
@@ -103,11 +117,12 @@ def _word(text: str) -> Progress:
     raise UnreadableCode("status", text, f"it is unclosed, {', '.join(Progress)}")
 
 
-def _moment(what: str, text: str) -> datetime:
+def parse_moment(text: str) -> datetime:
+    """A moment as somebody gives it; `UnreadableCode` where it is none."""
     try:
         return moment(text)
     except ValueError as error:
-        raise UnreadableCode(what, text, str(error)) from None
+        raise UnreadableCode("time", text, str(error)) from None
 
 
 def get_warning(connection: Connection, id_: str, nodes: frozenset[int] | None) -> Warning:
@@ -123,19 +138,25 @@ def _one(connection: Connection, id_: str, nodes: frozenset[int] | None) -> Warn
     return warning_of(row)
 
 
-def explain(connection: Connection, warning: Warning, rules: dict[str, list[Rule]]) -> Json:
-    """Why there is this warning: the rule as it was, what it knew, its window, and the entries that it rests on."""
+def explain(
+    connection: Connection, warning: Warning, rule: tuple[Rule, bool] | None, nodes: frozenset[int] | None
+) -> Json:  # fmt: skip
+    """Why there is this warning: the rule as it was, what it knew, its window, and the entries that it rests on.
+
+    `rule`: with whether it is live. Of entries of other nodes than these only what the log shows everybody.
+    """
     places = [(int(node), int(seq)) for node, _, seq in (one.partition("/") for one in warning.body["evidence"])]
-    live = [rule for some in rules.values() for rule in some if rule.id == warning.rule]
     return {
-        **shown(warning), "position": warning.position,
-        "live": bool(live) and live[0].version == warning.rule_version,
-        "when": live[0].when.source if live else None,
-        "entries": [
-            {"entry": one.entry.name, "hash": one.entry.hash.hex(), "recordTime": time_text(one.entry.record_time),
-             "actor": one.entry.actor, "body": one.entry.body}
-            for one in entries_at(connection, places)
-        ],
+        **shown(warning), "position": warning.position, "live": rule is not None and rule[1],
+        "when": None if rule is None else rule[0].when.source,
+        "entries": [_shown_entry(one.entry, nodes) for one in entries_at(connection, places)],
+    }  # fmt: skip
+
+
+def _shown_entry(entry: Entry, nodes: frozenset[int] | None) -> Json:
+    found = {"entry": entry.name, "hash": entry.hash.hex(), "recordTime": time_text(entry.record_time)}
+    return found if nodes is not None and entry.node not in nodes else found | {
+        "actor": entry.actor, "body": entry.body,
     }  # fmt: skip
 
 
@@ -176,8 +197,8 @@ def try_rules(
         watcher = Watcher(connection, zone, rules)
         while watcher.position < size and watcher.step():
             told(watcher.position, size)
-        made = _since(connection, "pg_temp.warning", since, [rule.id for rule in rules])
-        there = _since(connection, "public.warning", since, [rule.id for rule in rules])
+        asked = [since, [rule.id for rule in rules], watcher.position]  # the live one may be further
+        made, there = (_since(connection, f"{schema}.warning", asked) for schema in ("pg_temp", "public"))
         evaluated = {
             row[0]: {"evaluated": row[1], "matched": row[2], "notEvaluated": row[3], "raised": row[4]}
             for row in connection.execute("SELECT * FROM pg_temp.rule_count ORDER BY rule")
@@ -187,9 +208,10 @@ def try_rules(
     return Trial(size, new, gone, len(made.keys() & there.keys()), evaluated)
 
 
-def _since(connection: Any, name: str, since: datetime, rules: list[str]) -> dict[bytes, Warning]:
+def _since(connection: Any, name: str, asked: list[Any]) -> dict[bytes, Warning]:
     question = (
-        f"SELECT {WARNING_COLUMNS} FROM {name} WHERE raised_at >= %s AND rule = ANY(%s) ORDER BY raised_at, warning"  # noqa: S608
+        f"SELECT {WARNING_COLUMNS} FROM {name} WHERE raised_at >= %s AND rule = ANY(%s) AND position < %s"  # noqa: S608
+        " ORDER BY raised_at, warning"
     )
-    found = [warning_of(row) for row in connection.execute(question, [since, rules])]
+    found = [warning_of(row) for row in connection.execute(question, asked)]
     return {one.fingerprint: one for one in reversed(found)}

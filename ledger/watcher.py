@@ -87,7 +87,7 @@ class Watcher:
         self._teller = Teller(self._book, self._zone)
         self._silences: Json = {}
         self._rules: dict[str, list[Rule]] = {}
-        self._by_watch: dict[tuple[Watch, str], list[Rule]] = {}
+        self._by_watch: dict[tuple[Watch, str], tuple[list[Rule], frozenset[str]]] = {}
         if self._given is not None:
             self._rules[""] = self._given
             return
@@ -105,13 +105,17 @@ class Watcher:
 
     def _step(self, most: int) -> int:
         told = self._store.entries(self.position, most)
-        cut = next((at for at, one in enumerate(told) if at and self._is_turn(one)), len(told))
-        told = told[:cut]
+        told = told[: self._cut(told)]
         if not told:
             return 0
-        turned = self._turn(told[0]) if self._is_turn(told[0]) else []
+        turned = self._turn(told[0]) if self._is_turn(told[0], self._tick) else []
         births = self._store.births([(one.position, child) for one in told for child in first_children(one.entry)])
-        told = [Told(one.entry, one.position, one.sealed, births.get(one.position, {})) for one in told]
+        meant = self._store.meant([(one.position, event_id_of(one.event).id) for one in told if one.event
+                                   and "errorDeclaration" in one.event])  # fmt: skip
+        told = [
+            Told(one.entry, one.position, one.sealed, births.get(one.position, {}), meant.get(one.position))
+            for one in told
+        ]
         hits, forgotten, acts = self._tell(told)
         self._remember(told, turned + hits, forgotten, acts)
         self._settle(acts, told)
@@ -125,12 +129,25 @@ class Watcher:
 
     # --- turns: what only a tick can tell --------------------------------------------------------------
 
-    def _is_turn(self, told: Told) -> bool:
-        """Whether it is a tick after a gap, or the first of a day: what it asks must be kept before."""
+    def _cut(self, told: list[Told]) -> int:
+        """How many of these entries make a part: a turn, or a change of the rules, begins one."""
+        tick = self._tick
+        for at, one in enumerate(told):
+            if at and (self._is_turn(one, tick) or one.entry.body.get("change", {}).get("table") == "rule_set"):
+                return at
+            if one.entry.kind is Kind.TICK:
+                tick = max(tick, parse_time(one.entry.body["tick"]["minute"]))
+        return len(told)
+
+    def _is_turn(self, told: Told, tick: datetime) -> bool:
+        """Whether it is a tick after a gap, or the first of a day: what it asks must be kept before.
+
+        A tick of an earlier day, after the clock was set back, is none: that day has begun already.
+        """
         if told.entry.kind is not Kind.TICK:
             return False
         minute = parse_time(told.entry.body["tick"]["minute"])
-        return self._tick == _FIRST or minute - self._tick > GAP or self._day(minute) != self._day(self._tick)
+        return minute - tick > GAP or self._day(minute) > self._day(tick)
 
     def _day(self, at: datetime) -> date:
         return at.astimezone(self._zone).date()
@@ -140,7 +157,7 @@ class Watcher:
         minute = parse_time(told.entry.body["tick"]["minute"])
         if self._tick != _FIRST and minute - self._tick > GAP:
             self._store.postpone(minute - self._tick)
-        if self._day(minute) == self._day(self._tick):
+        if self._day(minute) <= self._day(self._tick):
             return []
         day = self._day(minute)
         ends = {(day + timedelta(days=days)).isoformat(): days for days in BEFORE_DAYS}
@@ -166,14 +183,14 @@ class Watcher:
             entry = one.entry
             act = _Act(one.position, entry.record_time, entry.name)
             acts.append(act)
-            if entry.kind is Kind.CHANGE:
-                hits += self._changed(one, act)
-                continue
             before = len(hits)
             try:
+                if entry.kind is Kind.CHANGE:
+                    hits += self._changed(one, act)
+                    continue
                 for watch, facts in self._teller.tell(one):
                     hits += self._looked(one, watch, facts, len(hits) - before)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:  # an entry of another release
+            except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:  # of another release
                 _log.error("entry %s cannot be told to rules: %r", entry.name, error)
             if "errorDeclaration" in (one.event or {}):
                 forgotten.append((one.position, event_id_of(entry.body["event"]).id))
@@ -217,27 +234,28 @@ class Watcher:
                 _log.error("the rule set %s is not used: %s", name, error)
         self._by_watch = {}
 
-    def _watching(self, watch: Watch, step: str) -> list[Rule]:
+    def _watching(self, watch: Watch, step: str) -> tuple[list[Rule], frozenset[str]]:
+        """The rules that look at such things, and the facts that their conditions ask for."""
         key = (watch, step)
         if key not in self._by_watch:
-            self._by_watch[key] = [
+            rules = [
                 rule for name in sorted(self._rules) for rule in self._rules[name]
                 if rule.watch is watch and (not rule.steps or step in rule.steps)
             ]  # fmt: skip
+            self._by_watch[key] = rules, frozenset().union(*(rule.asked for rule in rules))
         return self._by_watch[key]
 
     def _looked(self, told: Told, watch: Watch, facts: dict[str, Value], first: int) -> list[Hit]:
         """What the rules that watch such things make of it."""
-        rules = self._watching(watch, str(facts.get("step", "")))
+        rules, asked = self._watching(watch, str(facts.get("step", "")))
         if not rules:
             return []
-        context = context_of(facts)
-        event = None if told.event is None else event_id_of(told.event).id
-        source = Source(told.position, told.entry.name, event, told.entry.record_time)
+        context = context_of({name: facts[name] for name in asked if name in facts})
+        source = Source(told.position, told.entry.name, told.event_id, told.entry.record_time)
         hits: list[Hit] = []
         for rule in rules:
             found = look(rule, facts, context, source, first + len(hits))
-            count = self._store.counts.setdefault(rule.key, Count())
+            count = self._store.counts.get(rule.key) or self._store.counts.setdefault(rule.key, Count())
             count.evaluated += 1
             count.matched += found.when
             count.missing += found.missing
@@ -257,8 +275,6 @@ class Watcher:
         )
         live = {rule.key: rule for rules in self._rules.values() for rule in rules}
         live |= {hit.rule.key: hit.rule for hit in hits}
-        for _, event in forgotten:
-            self._store.forget(event)
         memory = self._store.memory(hits, live, until)
         by_position: dict[int, list[Hit]] = {}
         for hit in hits:
@@ -275,6 +291,8 @@ class Watcher:
                 act.findings += take(memory, hit, self.clocks)
             act.findings += [missing(memory, waiting) for waiting in memory.due(self.clocks)]
         self._store.keep_memory(memory, self.clocks, told[-1].position + 1)
+        for _, event in forgotten:  # only now: what was found before the declaration was found
+            self._store.forget(event)
 
     @staticmethod
     def _times(told: Told) -> Clocks:

@@ -5,6 +5,7 @@ moves the cursor only from where it was.
 """
 
 import contextlib
+from bisect import insort
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ import psycopg
 from psycopg.types.json import Jsonb, set_json_dumps
 
 from ledger.documents import read_json
-from ledger.entries import decode, time_text
+from ledger.entries import Entry, decode, time_text
 from ledger.errors import LedgerDamaged
 from ledger.fields import parse_time
 from ledger.index import Action, Role
@@ -61,8 +62,10 @@ class Shelf:
     def put(self, warning: Warning) -> None:
         """A warning that is there."""
         self.by_id[warning.id] = warning
-        self.by_fingerprint.setdefault(warning.fingerprint, []).append(warning)
-        self.by_subject.setdefault(warning.subject, []).append(warning)
+        for some in (
+            self.by_fingerprint.setdefault(warning.fingerprint, []), self.by_subject.setdefault(warning.subject, []),
+        ):  # fmt: skip
+            insort(some, warning, key=lambda one: (one.position, one.id))  # the same order, new or read
 
     def add(self, warning: Warning) -> None:
         """A new warning."""
@@ -126,13 +129,21 @@ class Store:
                 found.setdefault(position, {})[child] = last[:10]
         return found
 
+    def meant(self, wanted: Sequence[tuple[int, bytes]]) -> dict[int, Entry]:
+        """What is declared in error at these places of the log: the events' entries, where they stand before that."""
+        if not wanted:
+            return {}
+        asked = [[position for position, _ in wanted], [id_ for _, id_ in wanted]]
+        rows = self._connection.execute(_MEANT, asked, binary=True)
+        return {position: decode(data) for position, data in rows}
+
     # --- the book ---------------------------------------------------------------------------------------
 
     def pages(self, keys: list[Page]) -> dict[Page, Json]:
         """The pages that are there."""
         asked = [[topic for topic, _ in keys], [key for _, key in keys]]
         rows = self._connection.execute(
-            "SELECT topic, key, value FROM rule_book JOIN unnest(%s::text[], %s::text[]) AS p(topic, key)"
+            "SELECT topic, key, value FROM rule_book JOIN unnest(%b::text[], %b::text[]) AS p(topic, key)"
             " USING (topic, key)", asked,
         )  # fmt: skip
         return {(topic, key): value for topic, key, value in rows}
@@ -320,18 +331,25 @@ JOIN LATERAL (SELECT seq, data, sealed FROM entry WHERE entry.node = r.node AND 
 _BIRTHS = """
 SELECT w.position, w.item, e.data FROM unnest(%b::bigint[], %b::text[]) AS w(position, item)
 JOIN item_entry i ON i.item = w.item AND i.role = %b AND i.action = %b
-JOIN LATERAL (SELECT start + i.seq - first_seq AS position FROM log_range r
-              WHERE r.node = i.node AND r.first_seq <= i.seq ORDER BY first_seq DESC LIMIT 1) AS p ON true
+JOIN LATERAL (SELECT start + i.seq - first_seq AS position, first_seq + count AS after FROM log_range r
+              WHERE r.node = i.node AND r.first_seq <= i.seq ORDER BY first_seq DESC LIMIT 1) AS p ON i.seq < p.after
 JOIN entry e ON e.node = i.node AND e.seq = i.seq
 WHERE p.position < w.position ORDER BY p.position
 """
+_MEANT = """
+SELECT w.position, e.data FROM unnest(%b::bigint[], %b::bytea[]) AS w(position, id)
+JOIN event_id i ON i.id = w.id AND i.declaration = 0
+JOIN LATERAL (SELECT start + i.seq - first_seq AS position, first_seq + count AS after FROM log_range r
+              WHERE r.node = i.node AND r.first_seq <= i.seq ORDER BY first_seq DESC LIMIT 1) AS p ON i.seq < p.after
+JOIN entry e ON e.node = i.node AND e.seq = i.seq WHERE p.position < w.position
+"""
 _SEEN = """
-SELECT k.rule, k.key, s.at, s.position, s.part, s.event, s.value FROM unnest(%s::text[], %s::text[]) AS k(rule, key)
+SELECT k.rule, k.key, s.at, s.position, s.part, s.event, s.value FROM unnest(%b::text[], %b::text[]) AS k(rule, key)
 JOIN LATERAL (SELECT * FROM rule_window w WHERE w.rule = k.rule AND w.key = k.key
               ORDER BY w.at DESC, w.position DESC, w.part DESC LIMIT %s) AS s ON true
 """
 _WAITING = """
-WITH k AS (SELECT * FROM unnest(%s::text[], %s::text[]) AS k(rule, key)), wanted AS (
+WITH k AS (SELECT * FROM unnest(%b::text[], %b::text[]) AS k(rule, key)), wanted AS (
     SELECT w.* FROM rule_pending w JOIN k USING (rule, key)
     UNION SELECT * FROM rule_pending WHERE due_event <= %s
     UNION SELECT * FROM rule_pending WHERE due_record <= %s
@@ -352,7 +370,7 @@ changed_at = EXCLUDED.changed_at, status = EXCLUDED.status, due_at = EXCLUDED.du
 count = EXCLUDED.count, body = EXCLUDED.body, words = EXCLUDED.words
 """  # noqa: S608 - the columns are from above
 _KEEP_PAGES = """
-INSERT INTO rule_book (topic, key, value) SELECT t, k, v::jsonb FROM unnest(%s::text[], %s::text[], %s::text[])
+INSERT INTO rule_book (topic, key, value) SELECT t, k, v::jsonb FROM unnest(%b::text[], %b::text[], %b::text[])
 AS p(t, k, v) ON CONFLICT (topic, key) DO UPDATE SET value = EXCLUDED.value
 """
 _KEEP_COUNTS = """

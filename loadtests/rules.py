@@ -87,6 +87,9 @@ class Simulation:
         self._integrator = Integrator(self._following, keys, keys.signer("bench.example/log"))
         self._watching = database.connect()
         self._watching.autocommit = True
+        for one in (self._connection, self._following, self._watching):
+            one.execute("SET synchronous_commit = off")  # a scratch ledger
+        self._connection.commit()
         self.watcher = Watcher(self._watching, ZONE)
         self.registrar = Registrar(Vault(keys), keys.secret(), OPERATOR, FIRST)
 
@@ -119,12 +122,17 @@ class Simulation:
             tick = draft_once(CITY, Kind.TICK, body, tick_name(time_text(minute)), secrets.token_bytes)
             self.record([Request([tick], "worker")])
             self._now = minute + MINUTE - timedelta(milliseconds=1)
-            if some:
+            if some:  # ticks alone can wait: they come before the events in the log in any case
                 _require(self.record(self._requests(some, OPERATOR, self._places)))
-            while self._integrator.step():
-                pass
-            while self.watcher.step():
-                pass
+                self.follow()
+        self.follow()
+
+    def follow(self) -> None:
+        """Integrate and watch all that is recorded."""
+        while self._integrator.step():
+            pass
+        while self.watcher.step():
+            pass
 
     @staticmethod
     def _requests(events: list[Json], actor: Actor, places: Mapping[Key, NodeCode]) -> list[Request]:
@@ -143,7 +151,7 @@ class Simulation:
             ).all()  # fmt: skip
         ids = {}
         for node, seq, data in found:
-            body = _body(bytes(data))
+            body = decode(bytes(data)).body
             ids[f"{node:09d}/{seq}"] = body.get("event", {}).get("eventID", "")
         return [
             (rule, subject, [ids[place] for place in body["evidence"]], datetime.fromisoformat(body["happenedAt"]))
@@ -154,11 +162,6 @@ class Simulation:
         """Let go of its connections."""
         for connection in (self._connection, self._following, self._watching):
             connection.close()
-
-
-def _body(data: bytes) -> Json:
-
-    return decode(data).body
 
 
 def _minutes(events: Iterable[Json], until: datetime) -> Iterator[tuple[datetime, list[Json]]]:
@@ -254,9 +257,11 @@ def simulation() -> Iterator[Simulation]:
         cluster.stopped()
 
 
-def run(one: Simulation, seed: int, *, days: int = DAYS, nodes: int = NODES, events: int = EVENTS) -> dict[str, Score]:
+def run(
+    one: Simulation, seed: int, *, days: int = DAYS, nodes: int = NODES, events: int = EVENTS, plant_every: int = 4
+) -> dict[str, Score]:  # fmt: skip
     """A city from this seed, lived through; what each rule found."""
-    city = City(seed, FIRST, nodes=nodes, events=events, days=days, plant_every=4)
+    city = City(seed, FIRST, nodes=nodes, events=events, days=days, plant_every=plant_every)
     one.found_city(city)
     plants: list[Plant] = []
     until = datetime.combine(FIRST + timedelta(days=days + 1), datetime.min.time(), ZONE).astimezone(UTC)

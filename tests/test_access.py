@@ -38,6 +38,7 @@ BILL_BODY = {"party": f"{NODE}0000", "bill": "X1", "type": "206", "at": PACK_BOD
 RECEIVING_BODY = {**PACK_BODY, "event": "urn:x:y", "codes": [DRUG]}
 CHECK_BODY = {"check": "6a1c1e0e-6b1f-4b55-8d5d-0a8a4f1f2c03", "node": NODE, "party": f"{NODE}0001",
               "at": PACK_BODY["at"], "goods": [{"goods": "21113011", "quantity": "1"}]}  # fmt: skip
+WARNING = f"{NODE}-{'0a' * 12}"
 CREDENTIAL_BODY = {"role": "regulator", "label": "x"}
 
 # method, path, body, who may. Written by hand from the issue and DESIGN.md, not from ledger/access.py.
@@ -73,6 +74,14 @@ ROUTES: list[tuple[str, str, object, set]] = [
     ("GET", "/recalls/ZH-1", None, READERS),
     ("POST", "/access-checks", CHECK_BODY, READERS),
     ("GET", f"/access-checks/{CHECK_BODY['check']}", None, READERS),
+    ("GET", "/warnings", None, set(Role)),
+    ("GET", f"/warnings/{WARNING}", None, set(Role)),
+    ("GET", f"/warnings/{WARNING}/explanation", None, set(Role)),
+    ("POST", f"/warnings/{WARNING}/steps", {"step": "assign", "reason": "x"}, KEEPERS),
+    ("POST", f"/warnings/{WARNING}/hold", {"reason": "x"}, KEEPERS),
+    ("GET", "/rules", None, set(Role)),
+    ("GET", "/rules/facts", None, set(Role)),
+    ("POST", "/rules/check", {"rules": "rules: []"}, set(Role)),
     ("GET", "/notices", None, set(Role)),
     ("GET", "/notices/stream?after=x", None, set(Role)),  # a stream that begins does not end
     ("GET", f"/subscriptions/{NODE}-erp", None, OWNERS),

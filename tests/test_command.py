@@ -41,8 +41,9 @@ COMMANDS = [
     "demo", "serve", "worker", "migrate", "capture", "erase", "trace", "audit", "proof", "verify", "key show",
     "key replace", "key replace-registry", "city make", "city load", "symbol read", "symbol look", "symbol label",
     "terminal setup", "terminal run", "terminal status", "terminal retry", "terminal drop", "terminal calibrate",
-    "official export", "official upload", "official status",
-     "credential add", "credential list", "credential revoke",
+    "official export", "official upload", "official status", "rules check", "rules test", "rules list", "rules facts",
+    "rules load", "rules shipped", "rules explain", "warning list", "warning show", "warning step", "warning hold",
+    "credential add", "credential list", "credential revoke",
     *(f"{register.name} {command}" for register in REGISTERS for command in commands_of(register)),
 ]  # fmt: skip
 

@@ -30,7 +30,7 @@ def test_its_commands_run(scratch: Path, tmp_path: Path) -> None:
             pytest.fail("CI needs curl for the README's commands")
         pytest.skip("the README's HTTP commands need curl")
     blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     work = tmp_path / "checkout"
     shutil.copytree(ROOT / "tests" / "vectors", work / "tests" / "vectors")
     environment = {

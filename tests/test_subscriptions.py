@@ -726,7 +726,8 @@ def test_a_whole_installation(fresh: Installation) -> None:
                     with fresh.superuser() as connection:
                         connection.execute(
                             "INSERT INTO notice (number, at, type, revision, level, node, region, subject, body)"
-                            " SELECT coalesce(max(number), 0) + 1, now(), 'warning.raised', 1, 1, 330212001, 330212, 'x', '{}'"
+                            " SELECT coalesce(max(number), 0) + 1, now(), 'warning.raised', 1, 1, 330212001, 330212,"
+                            " 'x', '{}'"
                             " FROM notice"
                         )
                     wait_for(lambda: hook.heard)

@@ -5,9 +5,11 @@ for must be a fact; each part is tried on a value of every fact's type, so that 
 when the rule is read, not when the food is sold. Regular expressions are matched in linear time by the library.
 """
 
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any
 
@@ -17,13 +19,29 @@ from ledger.rules.schema import Fact, Value
 
 LENGTH_MAX = 2_000
 DEPTH_MAX = 20
+TRIED_MAX = 20_000
+"""Characters of all parts of a condition that are tried when it is read."""
 PATTERN_MAX = 200
+PATTERN_COST_MAX = 2_000
+"""Characters of all patterns, each as often as it is repeated: patterns are made anew for each thing looked at."""
+_CLASS_COST = 100
 _FUNCTIONS = frozenset(
     """_&&_ _||_ !_ _==_ _!=_ _<_ _<=_ _>_ _>=_ @in _+_ _-_ _*_ _/_ _%_ -_ _?_:_ size startsWith endsWith contains
     matches duration timestamp int double string getHours getDayOfWeek getMinutes getMonth getDate""".split()
 )
-_MACROS = re.compile(r"\.\s*(all|exists|exists_one|existsOne|map|filter|reduce)\s*\(")
-_STRING = re.compile(r'[rRbB]*("""|\'\'\')|[rRbB]*"(\\.|[^"\\\n])*"|[rRbB]*\'(\\.|[^\'\\\n])*\'')
+_MACROS = frozenset("all exists exists_one existsOne map filter reduce has".split())
+_FAILS = (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError)
+_STRING = re.compile(
+    r"""(?:[bB]?[rR][bB]?(?:"[^"\n\r]*"|'[^'\n\r]*')|[bB]?(?:"(?:\\.|[^"\\\n\r])*"|'(?:\\.|[^'\\\n\r])*'))"""
+)
+"""A text, as CEL reads it: with an `r` before it, a backslash is a character like any other."""
+_TOKEN = re.compile(_STRING.pattern + r"|[A-Za-z_0-9.]+|&&|\|\||[=!<>]=|\S")
+_CALL = re.compile(r"([A-Za-z_][A-Za-z_0-9]*)\s*\(")
+_RELATIONS = frozenset(("==", "!=", "<", "<=", ">", ">=", "in"))
+_KINDS = (
+    (bool, "a truth value"), (int | float, "a number"), (str, "a text"), (datetime, "a moment"),
+    (timedelta, "a span"), (list, "a list"),
+)  # fmt: skip
 Facts = Mapping[str, Value]
 Wrong = Callable[[str], None]
 """Told what is wrong, and what to do."""
@@ -37,30 +55,28 @@ class Condition:
     names: frozenset[str]
     program: Any
 
-    def of(self, facts: Facts, context: Any) -> Any:
-        """Its value; None where a fact that it needs is not known. `context` holds the same facts."""
-        if self.names <= facts.keys():
-            return self.program.execute(context)
-        try:  # what is missing may not be needed
-            return self.program.execute(context)
-        except (RuntimeError, TypeError):
-            return None
+    def of(self, context: Any) -> Value | None:
+        """Its value; None where a fact that it needs is not known, or it has none.
 
-    def holds(self, facts: Facts, context: Any) -> bool | None:
-        """Whether it is true; None where it cannot be evaluated."""
+        What is missing may not be needed: it is tried all the same.
+        """
         try:
-            value = self.of(facts, context)
-        except (RuntimeError, TypeError, ValueError, ArithmeticError):
+            value = self.program.execute(context)
+        except _FAILS:
             return None
+        return value if isinstance(value, str | bool | int | float | datetime) else None
+
+    def holds(self, context: Any) -> bool | None:
+        """Whether it is true; None where it cannot be evaluated."""
+        value = self.of(context)
         return value if isinstance(value, bool) else None
 
-    def number(self, facts: Facts, context: Any) -> float | None:
+    def number(self, context: Any) -> float | None:
         """Its value as a number; None where it cannot be evaluated."""
-        try:
-            value = self.of(facts, context)
-        except (RuntimeError, TypeError, ValueError, ArithmeticError):
+        value = self.of(context)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return None
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        return float(value)
 
 
 def context_of(facts: Facts) -> Any:
@@ -78,14 +94,17 @@ def read_condition(
     if len(source) > LENGTH_MAX:
         wrong(f"it has {len(source)} characters; at most {LENGTH_MAX} are taken: split the rule")
         return None
-    bare = _STRING.sub("''", source)
-    if '"""' in source or "'''" in source or "//" in bare:
-        wrong("write it without comments and without texts of several lines")
+    bare = _STRING.sub("0", source)
+    if '"""' in source or "'''" in source or "//" in bare or re.search("[\"'{]", bare):
+        wrong("write it without comments, maps, and texts that have several lines or no end")
+        return None
+    if re.search(r"\\[xXuU0-7]", source):
+        wrong("write characters as they are, not as numbers")
         return None
     if _depth(bare) > DEPTH_MAX:
         wrong(f"its brackets go deeper than {DEPTH_MAX}")
         return None
-    if _MACROS.search(bare) or re.search(r"\bhas\s*\(", bare):
+    if _MACROS & set(_CALL.findall(bare)):
         wrong("all, exists, map, filter and has are not taken: watch items, documents or packs one by one instead")
         return None
     return _compiled(source, schema, wrong, kinds)
@@ -97,14 +116,13 @@ def _compiled(
     try:
         program = cel.compile(source)
         found = program.references()
-    except (ValueError, RuntimeError, TypeError) as error:
+    except _FAILS as error:
         wrong(f"this is no CEL: {str(error).splitlines()[0][:200]}")
         return None
     names, functions = frozenset(found["variables"]), frozenset(found["functions"])
     bad = False
     for name in sorted(names - schema.keys()):
-        near = _nearest(name, schema)
-        wrong(f"{name} is no fact here{f'; did you mean {near}?' if near else ''} (suyuan rules facts lists them)")
+        wrong(no_fact(name, schema))
         bad = True
     for name in sorted(functions - _FUNCTIONS):
         wrong(f"{name} is not taken; what is: size, startsWith, endsWith, contains, matches, duration, timestamp, …")
@@ -112,96 +130,174 @@ def _compiled(
     if bad or not _patterns_short(source, wrong):
         return None
     condition = Condition(source, names, program)
-    return condition if _tried(condition, schema, wrong, kinds) else None
+    return condition if _tried(source, schema, wrong, kinds) else None
 
 
 def _patterns_short(source: str, wrong: Wrong) -> bool:
-    for match in re.finditer(r"matches\s*\(([^)]*)\)?", source):
-        if not _STRING.fullmatch(match[1].strip()) and not _STRING.match(match[1].strip()):
+    """Whether its patterns are written out and cheap."""
+    tokens = _TOKEN.findall(source)
+    cost = 0
+    for at, token in enumerate(tokens):
+        if token.rpartition(".")[2] != "matches" or token.startswith(("'", '"')):
+            continue
+        pattern = next(iter(tokens[at + 2 : at + 3]), "")
+        if not _STRING.fullmatch(pattern) or tokens[at + 3 : at + 4] != [")"]:
             wrong("give matches its pattern as a text, not as something computed")
             return False
-        if len(match[1]) > PATTERN_MAX:
+        if len(pattern) > PATTERN_MAX:
             wrong(f"a pattern has at most {PATTERN_MAX} characters")
             return False
+        often = math.prod(max(1, int(one)) for one in re.findall("{(?:[0-9]*,)?([0-9]{1,9})", pattern))
+        cost += often * (len(pattern) + _CLASS_COST * len(re.findall(r"\\[wWdDsSbBpP]", pattern)))
+    if cost > PATTERN_COST_MAX:
+        wrong(r"its patterns are too costly: write [0-9] or [a-z] instead of \d or \w, and repeat less")
+    return cost <= PATTERN_COST_MAX
+
+
+def _tried(source: str, schema: Mapping[str, Fact], wrong: Wrong, kinds: tuple[type, ...]) -> bool:
+    """Every part of it on a value of every fact's type: what stands behind an `&&`, or in a choice, too."""
+    parts, _ = _grouped([(match[0], match.start(), match.end()) for match in _TOKEN.finditer(source)], 0)
+    try:
+        _Trial(source, schema).need(parts, kinds)
+    except _Unfit as unfit:
+        wrong(str(unfit))
+        return False
     return True
 
 
-def _tried(condition: Condition, schema: Mapping[str, Fact], wrong: Wrong, kinds: tuple[type, ...]) -> bool:
-    """Every part of it on a value of every fact's type: what stands behind an `&&` too."""
-    context = context_of({name: fact.sample for name, fact in schema.items()})
-    for part in (condition.source, *_atoms(condition.source)):
-        wanted = kinds if part == condition.source else (bool,)
-        try:
-            value = cel.compile(part).execute(context)
-        except ZeroDivisionError:
-            continue
-        except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
-            reason = str(error).splitlines()[0].split(".")[0]
-            wrong(f"`{part.strip()[:80]}` does not go with its facts' types: {reason}")
-            return False
-        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-            names = " or ".join(kind.__name__ for kind in wanted)
-            wrong(f"`{part.strip()[:80]}` is {type(value).__name__}, not {names}")
-            return False
-    return True
+class _Unfit(Exception):
+    """A part that cannot work, and why."""
 
 
-def _atoms(source: str) -> Iterator[str]:
-    """The parts between `&&` and `||`, inside brackets too."""
-    parts = _split(source)
-    if len(parts) > 1:
-        for part in parts:
-            yield from _atoms(part) if len(_split(_stripped(part))) > 1 else [_stripped(part)]
-        return
-    inner = _stripped(source)
-    if inner != source:
-        yield from _atoms(inner)
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A token, or brackets and what stands in them, with its place in the source."""
+
+    text: str
+    at: int
+    end: int
+    inner: "list[_Part] | None" = None
 
 
-def _stripped(part: str) -> str:
-    """Without what negates it and the brackets around all of it."""
-    part = part.strip()
-    while True:
-        if part.startswith("!") and not part.startswith("!="):
-            part = part[1:].strip()
-        elif part.startswith("(") and _closes(part) == len(part) - 1:
-            part = part[1:-1].strip()
+def _grouped(tokens: list[tuple[str, int, int]], at: int) -> tuple[list[_Part], int]:
+    """The parts from token number `at` until the bracket that closes them, and the number of that token."""
+    parts: list[_Part] = []
+    while at < len(tokens) and tokens[at][0] not in (")", "]"):
+        text, begin, end = tokens[at]
+        if text in ("(", "["):
+            inner, at = _grouped(tokens, at + 1)
+            parts.append(_Part(text, begin, tokens[at][2], inner))
         else:
-            return part
+            parts.append(_Part(text, begin, end))
+        at += 1
+    return parts, at
 
 
-def _closes(part: str) -> int:
+def _split(parts: list[_Part], mark: str) -> list[list[_Part]]:
+    """What stands between the marks, where it is anything."""
+    pieces: list[list[_Part]] = [[]]
+    for part in parts:
+        if part.text == mark:
+            pieces.append([])
+        else:
+            pieces[-1].append(part)
+    return [piece for piece in pieces if piece]
+
+
+class _Trial:
+    """Evaluates parts of an expression on samples: first its own, then others, where the first divide by zero."""
+
+    def __init__(self, source: str, schema: Mapping[str, Fact]) -> None:
+        self._source = source
+        samples = {name: fact.sample for name, fact in schema.items()}
+        others = {name: one + 1 if type(one) in (int, float) else one for name, one in samples.items()}  # type: ignore[operator]
+        self._contexts = (context_of(samples), context_of(others))
+        self._known: dict[str, Any] = {}
+        self._left = TRIED_MAX
+
+    def _text(self, parts: list[_Part]) -> str:
+        return self._source[parts[0].at : parts[-1].end]
+
+    def value(self, parts: list[_Part]) -> Any:
+        """Its value; `_Unfit` if it has none."""
+        text = self._text(parts)
+        if text in self._known:
+            return self._known[text]
+        self._left -= len(text)
+        if self._left < 0:
+            raise _Unfit("it has too many parts: split the rule")
+        fault: Exception | None = None
+        for context in self._contexts:
+            try:
+                self._known[text] = cel.compile(text).execute(context)
+                return self._known[text]
+            except ZeroDivisionError as error:
+                fault = error
+            except _FAILS as error:
+                fault = error
+                break
+        reason = str(fault).splitlines()[0].split(". ")[0]
+        raise _Unfit(f"`{text[:80]}` does not go with its facts' types: {reason}")
+
+    def need(self, parts: list[_Part], kinds: tuple[type, ...]) -> None:
+        """`_Unfit` unless it, and each choice in it, is of one of these kinds and all its parts work."""
+        value = self.value(parts)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and not {bool, object} & set(kinds)):
+            names = " or ".join(kind.__name__ for kind in kinds)
+            raise _Unfit(f"`{self._text(parts)[:80]}` is {type(value).__name__}, not {names}")
+        self._within(parts, kinds)
+
+    def _within(self, parts: list[_Part], kinds: tuple[type, ...] = (object,)) -> None:
+        """`_Unfit` if a part of it does not work."""
+        marks = [part.text for part in parts]
+        if "?" in marks:
+            asked = marks.index("?")
+            colon = _colon(marks, asked)
+            self.need(parts[:asked], (bool,))
+            self.need(parts[asked + 1 : colon], kinds)
+            self.need(parts[colon + 1 :], kinds)
+            self._alike(parts, self.value(parts[asked + 1 : colon]), self.value(parts[colon + 1 :]))
+            return
+        for mark in ("||", "&&"):
+            if mark in marks:
+                for piece in _split(parts, mark):
+                    self.need(piece, (bool,))
+                return
+        last = max((at for at, text in enumerate(marks) if text in _RELATIONS), default=0)
+        if last:
+            self._related(parts[:last], marks[last], parts[last + 1 :])
+        elif len(parts) == 1 and parts[0].text == "(" and parts[0].inner:
+            self.need(parts[0].inner, kinds)
+        else:
+            for part in parts:
+                for piece in _split(part.inner or [], ","):
+                    self.need(piece, (object,))
+
+    def _related(self, left: list[_Part], relation: str, right: list[_Part]) -> None:
+        one, other = self.value(left), self.value(right)
+        others = other if relation == "in" and isinstance(other, list) else [other]
+        for second in others if relation in ("==", "!=", "in") else []:
+            self._alike([*left, *right], one, second)
+        self._within(left)
+        self._within(right)
+
+    def _alike(self, parts: list[_Part], one: object, other: object) -> None:
+        if _kind(one) != _kind(other):
+            raise _Unfit(f"`{self._text(parts)[:80]}` takes {_kind(one)} and {_kind(other)} for the same kind of thing")
+
+
+def _colon(marks: list[str], asked: int) -> int:
+    """Where the other choice begins."""
     depth = 0
-    for at, character in _outside(part):
-        depth += (character in "([{") - (character in ")]}")
+    for at in range(asked, len(marks)):
+        depth += (marks[at] == "?") - (marks[at] == ":")
         if depth == 0:
             return at
-    return -1
+    raise _Unfit("a choice is written: condition ? one : other")
 
 
-def _split(source: str) -> list[str]:
-    """At `&&` and `||` that stand in no brackets; a choice (`? :`) stays whole."""
-    depth, begin, parts, marks = 0, 0, [], list(_outside(source))
-    for (at, character), (_, following) in zip(marks, [*marks[1:], (0, "")], strict=True):
-        depth += (character in "([{") - (character in ")]}")
-        if depth == 0 and character == "?":
-            return [source]
-        if depth == 0 and character == following and character in "&|" and at >= begin:
-            parts.append(source[begin:at])
-            begin = at + 2
-    return [*parts, source[begin:]]
-
-
-def _outside(source: str) -> Iterator[tuple[int, str]]:
-    """The characters that stand in no text."""
-    at = 0
-    while at < len(source):
-        match = _STRING.match(source, at)
-        if match is not None:
-            at = match.end()
-            continue
-        yield at, source[at]
-        at += 1
+def _kind(value: object) -> str:
+    return next((name for kind, name in _KINDS if isinstance(value, kind)), "nothing")
 
 
 def _depth(bare: str) -> int:
@@ -212,6 +308,7 @@ def _depth(bare: str) -> int:
     return most
 
 
-def _nearest(name: str, schema: Mapping[str, Fact]) -> str | None:
-    found = get_close_matches(name, schema, 1, 0.6)
-    return found[0] if found else None
+def no_fact(name: str, schema: Mapping[str, Fact]) -> str:
+    """That there is no such fact, and which may have been meant."""
+    near = get_close_matches(name, schema, 1, 0.6)
+    return f"{name[:60]} is no fact here{f'; did you mean {near[0]}?' if near else ''} (suyuan rules facts lists them)"

@@ -15,12 +15,12 @@ from ledger.codes import TRACE_URN, node_text
 from ledger.entries import time_text
 from ledger.fields import parse_time
 from ledger.identifiers import identifies_goods_closely
-from ledger.index import Mention, Role, mentions
+from ledger.index import Mention, Role
 from ledger.packs.effects import is_pack, outcomes_of
 from ledger.registers.parties import licence_gap
 from ledger.rules.book import Book, Json, Key
 from ledger.rules.schema import Value, Watch
-from ledger.rules.told import Told, day_of_text, documents_of, parties_of, product_code, stock_key, ties
+from ledger.rules.told import Told, day_of_text, documents_of, number_of, parties_of, product_code, stock_key, ties
 
 Facts = dict[str, Value]
 USUAL = 100
@@ -59,10 +59,11 @@ class Teller:
 
     def _event_pages(self, event: Json, told: Told, node: str) -> Iterator[Key]:
         holder = holder_of(event, told.entry.node)
+        yield "declared", _id_of(told)
         party, partner = parties_of(event, told.sealed, holder)
         for one in filter(None, (party, partner)):
             yield from (("party", one), ("licences", one), ("hold", f"party {one}"))
-        found = list(mentions(event))
+        found = told.mentions
         yield from self._item_pages([one.key for one in found if one.role in _ROLES], node)
         yield from (("stock", stock_key(one.key, holder, one.uom)) for one in found if one.quantity is not None)
         yield from (("certificate", str(one["number"])) for one in documents_of(event, told.sealed))
@@ -77,9 +78,7 @@ class Teller:
 
     def more_pages(self, told: Told) -> Iterator[Key]:
         """Those that the pages loaded so far lead to: a product's goods, what a lot was made of, what is usual."""
-        event = told.event
-        keys = [] if event is None else [one.key for one in mentions(event) if one.role in _ROLES]
-        for key in keys:
+        for key in (one.key for one in told.mentions if one.role in _ROLES):
             product = self._book.get("product", product_code(key))
             goods = str((product or {}).get("goods") or goods_of(key))
             if goods:
@@ -95,8 +94,8 @@ class Teller:
         body = told.entry.body
         if (event := told.event) is not None:
             if "errorDeclaration" in event:
-                self._move(event, told.entry.node, back=True)
-            else:
+                self._undo(event, told)
+            elif self._book.get("declared", _id_of(told)) is None:
                 yield from self._tell_event(event, told)
         elif "refusal" in body:
             yield from self._tell_refusal(body["refusal"], told)
@@ -127,7 +126,7 @@ class Teller:
         self._learn(event, told, at)
         before = self._move(event, told.entry.node)
         expires = {one.code: one.after.expires for one in outcomes_of(told.entry.body)}
-        items = [one for one in mentions(event) if one.role in _ROLES]
+        items = [one for one in told.mentions if one.role in _ROLES]
         usual = self._usual(facts, items)
         yield Watch.EVENT, facts
         for item in items:
@@ -155,7 +154,7 @@ class Teller:
                 facts["licence"] = "ok" if gap is None else str(gap[0])
         if partner is not None:
             facts |= {"partner": partner, "partner_known": self._book.get("party", partner) is not None}
-        papers = [one.key for one in mentions(event) if one.role is Role.CERTIFICATE]
+        papers = [one.key for one in told.mentions if one.role is Role.CERTIFICATE]
         deals = [one.get("bizTransaction") for one in told.sealed.get("/bizTransactionList", ())]
         link = next((one for one in (*deals, *papers) if isinstance(one, str) and ties(one, deals)), None)
         if link is not None:
@@ -177,7 +176,7 @@ class Teller:
     def _learn(self, event: Json, told: Told, at: datetime) -> None:
         """What is said of lots and containers for good."""
         by_role: dict[Role, list[str]] = {}
-        for mention in mentions(event):
+        for mention in told.mentions:
             by_role.setdefault(mention.role, []).append(mention.key)
         made = by_role.get(Role.OUTPUT, []) if event["type"] == "TransformationEvent" else []
         born = by_role.get(Role.OBJECT, []) if event.get("action") == "ADD" else []
@@ -217,11 +216,17 @@ class Teller:
         if page is not None:
             self._book.put("box", container, page)
 
+    def _undo(self, event: Json, told: Told) -> None:
+        """The first declaration takes back what its event moved; if it comes before it, that is never told."""
+        if self._book.get("declared", _id_of(told)) is None:
+            self._book.put("declared", _id_of(told), {})
+            if told.meant is not None:
+                self._move(told.meant.body["event"], told.meant.node, back=True)
+
     def _move(self, event: Json, node: int, *, back: bool = False) -> dict[str, Json]:
         """What an event adds to stocks, or takes from them; what the book said of each stock before."""
         before: dict[str, Json] = {}
-        plain = {name: value for name, value in event.items() if name != "errorDeclaration"}
-        for move in moves_of(plain, node):
+        for move in moves_of(event, node):
             key = stock_key(move.holding.item, move.holding.holder, move.holding.uom or None)
             page = self._book.get("stock", key) or {"in": "0", "out": "0"}
             before.setdefault(key, page)
@@ -361,8 +366,8 @@ class Teller:
         if (issued := day_of_text(document.get("issued") or row.get("issued"))) is not None:
             facts["issued_days"] = (day - issued).days
         unit = document.get("unit") or row.get("unit")
-        if (quantity := document.get("quantity", row.get("quantity"))) is not None:
-            facts["document_quantity"] = float(quantity)
+        if (quantity := number_of(document.get("quantity", row.get("quantity")))) is not None:
+            facts["document_quantity"] = quantity
         used = [one.quantity for one in items if one.quantity is not None and (one.uom or "H87") == (unit or "KGM")]
         if used:
             facts["used"] = float(sum(used))
@@ -436,3 +441,7 @@ class Teller:
                 if one.get(name) is not None:
                     facts[name] = float(one[name]) if name == "quantity" else str(one[name])
             yield Watch.CHECK, place | facts
+
+
+def _id_of(told: Told) -> str:
+    return (told.event_id or b"").hex()

@@ -10,22 +10,28 @@ import re
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from difflib import get_close_matches
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from typing import Any
 
 import orjson
 import yaml
 
 from ledger.errors import Breach, UnacceptableRecord
-from ledger.rules.conditions import Condition, read_condition
+from ledger.rules.conditions import Condition, no_fact, read_condition
 from ledger.rules.schema import COUNTED, FACTS, Fact, Watch
+from ledger.vocabulary import BUSINESS_STEPS
 
 Json = dict[str, Any]
 FILE_BYTES_MAX = 256 * 1024
 RULES_MAX = 200
+_ALWAYS_KEPT = frozenset(("node", "region", "goods"))
 TEXT_MAX = 500
 EXAMPLES_MAX = 20
+EXAMPLE_FACTS_MAX = 50
+VALUES_MAX = 50_000
 _DEPTH_MAX = 12
 
 
@@ -95,7 +101,7 @@ class Example:
     facts: tuple[Json, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rule:
     """One rule. `version` is a hash of all that it says."""
 
@@ -116,20 +122,29 @@ class Rule:
     source: str
     examples: tuple[Example, ...]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Under which its state is kept: another version begins anew."""
         return f"{self.id}@{self.version}"
 
-    @property
-    def names(self) -> frozenset[str]:
-        """The facts that it speaks of."""
+    @cached_property
+    def asked(self) -> frozenset[str]:
+        """The facts that its conditions ask for."""
         window = self.window
         more = () if window is None else (window.value, window.condition, *window.conditions)
-        asked = frozenset().union(*(one.names for one in (self.when, *more) if one is not None))
+        return frozenset().union(*(one.names for one in (self.when, *more) if one is not None))
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The facts that it speaks of."""
         shown = {name for text in (self.message, self.remedy) for one in (text.chinese, text.english)
                  for _, name, _, _ in string.Formatter().parse(one) if name}  # fmt: skip
-        return asked | shown | {self.subject, *self.by}
+        return self.asked | shown | {self.subject, *self.by}
+
+    @cached_property
+    def kept(self) -> tuple[str, ...]:
+        """The facts that are kept of what it finds, in their order."""
+        return tuple(sorted(self.names | _ALWAYS_KEPT))
 
 
 def read_rules(text: str) -> list[Rule]:
@@ -145,10 +160,12 @@ _FIELDS = frozenset(
     "id name level watch steps when subject by for window message remedy source examples falsepositives".split()
 )
 _WINDOW_FIELDS = frozenset("type within lateness value condition unless patterns before".split())
+_NO_CONTROL = "it has a control character, which no line of it needs"
 _ID = re.compile("[a-z][a-z0-9_]{1,59}")
 _SPAN = re.compile("([0-9]{1,5})(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SPAN_MAX = timedelta(days=400)
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 class _Reader:
@@ -172,29 +189,31 @@ class _Reader:
             self.wrong("rules", f"{len(rules)} rules; at most {RULES_MAX} stand in a file")
             return []
         made: dict[str, Rule] = {}
+        ids: set[str] = set()
         for number, given in enumerate(rules):
             name = given.get("id") if isinstance(given, dict) else None
             self._at = f"rules[{number}]" if not isinstance(name, str) else f"rules[{number}] {name[:60]}"
             rule = self._rule(given)
-            if rule is not None and made.setdefault(rule.id, rule) is not rule:
-                self.wrong("id", f"{rule.id} stands in this file already")
+            if isinstance(name, str) and name in ids:
+                self.wrong("id", f"{name[:60]} stands in this file already")
+            ids |= {name} if isinstance(name, str) else set()
+            if rule is not None:
+                made[rule.id] = rule
         return list(made.values())
 
     def _loaded(self, text: str) -> Any:
-        """YAML without anchors (a few lines could become millions), depth or keys that stand twice."""
-        if len(text.encode()) > FILE_BYTES_MAX:
+        """YAML without anchors (a few lines could become millions), tags, depth or keys that stand twice."""
+        if len(text.encode(errors="surrogatepass")) > FILE_BYTES_MAX:
             self.wrong("", f"the file has more than {FILE_BYTES_MAX} bytes; split it")
             return None
-        depth = 0
+        if odd := _CONTROL.search(text):
+            self.wrong(f"line {text.count(chr(10), 0, odd.start()) + 1}", _NO_CONTROL)
+            return None
         try:
-            for event in yaml.parse(text, Loader=_Loader):
-                if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                    self.wrong(_line(event.start_mark), "write it out: anchors and aliases are not taken")
-                    return None
-                depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-                if depth > _DEPTH_MAX:
-                    self.wrong(_line(event.start_mark), f"it goes deeper than {_DEPTH_MAX} levels")
-                    return None
+            refused = self._refused(text)
+            if refused is not None:
+                self.wrong(*refused)
+                return None
             return yaml.load(text, Loader=_Loader)  # noqa: S506 - made of the safe loader, below
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
@@ -202,6 +221,25 @@ class _Reader:
             self.wrong(where, f"this is no YAML: {getattr(error, 'problem', None) or 'it cannot be read'}")
         except (ValueError, RecursionError) as error:  # a date that is none, …
             self.wrong("", f"this is no YAML: {error}")
+        return None
+
+    @staticmethod
+    def _refused(text: str) -> tuple[str, str] | None:
+        """Which line does what YAML may do and a rule file may not, and what that is."""
+        depth = 0
+        for number, event in enumerate(yaml.parse(text, Loader=_Loader)):
+            where = _line(event.start_mark)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                return where, "write it out: anchors and aliases are not taken"
+            if (tag := getattr(event, "tag", None)) is not None:
+                return where, f"tags such as {tag[:40]} are not taken"
+            if depth > _DEPTH_MAX:
+                return where, f"it goes deeper than {_DEPTH_MAX} levels"
+            if number > VALUES_MAX:
+                return where, f"the file has more than {VALUES_MAX} values; split it"
+            if isinstance(event, yaml.ScalarEvent) and _CONTROL.search(event.value):
+                return where, _NO_CONTROL
         return None
 
     def _rule(self, given: Any) -> Rule | None:
@@ -222,7 +260,7 @@ class _Reader:
         when = read_condition(given.get("when"), schema, lambda reason: self.wrong("when", reason))
         by, subject = self._by(given, schema)
         window = self._window(given.get("window"), schema)
-        shown = {**schema, **(COUNTED if window is not None else {})}
+        shown = {**schema, **_counted(given.get("window"))}
         texts = {name: self._text(given.get(name), name, shown) for name in ("name", "message", "remedy")}
         source = given.get("source")
         if not isinstance(source, str) or not 1 <= len(source) <= TEXT_MAX:
@@ -256,7 +294,7 @@ class _Reader:
         subject = given.get("subject", by[0] if by else None)
         for field, name in [("subject", subject), *(("by", one) for one in by)]:
             if not isinstance(name, str) or name not in schema:
-                self.wrong(field, f"{str(name)[:60]!r} is no fact here")
+                self.wrong(field, no_fact(str(name), schema))
         return tuple(by), str(subject)
 
     def _steps(self, given: Any, schema: Mapping[str, Fact]) -> frozenset[str]:
@@ -267,6 +305,10 @@ class _Reader:
             return frozenset()
         if "step" not in schema:
             self.wrong("steps", "what it watches has no business step")
+        for step in given:
+            if ":" not in step and step not in BUSINESS_STEPS.words:
+                near = get_close_matches(step, BUSINESS_STEPS.words, 1)
+                self.wrong("steps", f"{step[:60]} is no business step{f'; did you mean {near[0]}?' if near else ''}")
         return frozenset(given)
 
     def _text(self, given: Any, field: str, schema: Mapping[str, Fact]) -> Text:
@@ -290,16 +332,15 @@ class _Reader:
             if name is None:
                 continue
             if name not in schema:
-                self.wrong(field, f"{{{name[:60]}}} is no fact here")
+                self.wrong(field, "in braces, " + no_fact(name, schema))
             elif conversion or (form and not re.fullmatch(r"\.[0-6]f", form)):
                 self.wrong(field, f"{{{name}}} takes nothing but decimals, such as {{{name}:.1f}}")
             elif form and not isinstance(schema[name].sample, float):
                 self.wrong(field, f"{{{name}}} has no decimals")
 
     def _span(self, given: Any, field: str) -> timedelta | None:
-        match = _SPAN.fullmatch(given) if isinstance(given, str) else None
-        span = None if match is None else timedelta(**{_UNITS[match[2]]: int(match[1])})
-        if span is None or not timedelta(0) <= span <= _SPAN_MAX:
+        span = span_of(given)
+        if span is None:
             self.wrong(field, "give a time span of at most 400 days, such as 30m, 24h or 7d")
             return None
         return span
@@ -318,13 +359,15 @@ class _Reader:
         before = self._span(given.get("before", "0s"), "window.before")
         if kind is None or within is None or lateness is None:
             return None
+        if kind is WindowType.ABSENCE and not within and not before:
+            self.wrong("window.within", "nothing can come within no time: give more, or before")
         self._only(given, kind)
         value = condition = None
         if kind in (WindowType.VALUE_COUNT, WindowType.VALUE_SUM):
             wanted = (int, float) if kind is WindowType.VALUE_SUM else (str, int, float, bool)
             value = read_condition(given.get("value"), schema, self._told("window.value"), wanted)
         if kind in (WindowType.EVENT_COUNT, WindowType.VALUE_COUNT, WindowType.VALUE_SUM):
-            counted = {**schema, **COUNTED}
+            counted = {**schema, **_counted(given)}
             condition = read_condition(given.get("condition"), counted, self._told("window.condition"))
         return Window(
             kind, within, lateness, value, condition, self._conditions(given, kind, schema),
@@ -370,16 +413,21 @@ class _Reader:
             self.wrong(f"examples[{at}]", "an example says fires: true or false, and the facts")
             return None
         facts: Sequence[Any] = given["facts"] if isinstance(given["facts"], list) else [given["facts"]]
-        for one in facts:
-            if not isinstance(one, dict) or not one.keys() <= schema.keys() | {"after"}:
-                unknown = ", ".join(sorted(map(str, one.keys() - schema.keys() - {"after"}))) if isinstance(
-                    one, dict) else "no map"  # fmt: skip
-                self.wrong(f"examples[{at}]", f"{unknown[:80]}: no fact here")
-                return None
-            for name, value in one.items():
-                if name != "after" and not _like(value, schema[name].sample):
-                    self.wrong(f"examples[{at}]", f"{name} is {type(schema[name].sample).__name__}, not {value!r:.40}")
-                    return None
+        if not 1 <= len(facts) <= EXAMPLE_FACTS_MAX or not all(isinstance(one, dict) for one in facts):
+            self.wrong(f"examples[{at}]", f"facts are a map, or a list of 1 to {EXAMPLE_FACTS_MAX} maps")
+            return None
+        before = len(self.breaches)
+        for name, value in (pair for one in facts for pair in one.items()):
+            if name == "after" and (span_of(value) is not None or name not in schema):
+                self._span(value, f"examples[{at}]")
+            elif name not in schema:
+                self.wrong(f"examples[{at}]", no_fact(name, schema))
+            elif isinstance(schema[name].sample, datetime):
+                self.wrong(f"examples[{at}]", f"{name} is not given; say how long after the one before: after: 30m")
+            elif not _like(value, schema[name].sample):
+                self.wrong(f"examples[{at}]", f"{name} is {type(schema[name].sample).__name__}, not {value!r:.40}")
+        if len(self.breaches) > before:
+            return None
         return Example(given["fires"], tuple(facts))
 
 
@@ -387,14 +435,29 @@ def _line(mark: Any) -> str:
     return "" if mark is None else f"line {mark.line + 1}"
 
 
+def span_of(given: object) -> timedelta | None:
+    """A span such as 30m, 24h or 7d; None if it is none, or longer than 400 days."""
+    match = _SPAN.fullmatch(given) if isinstance(given, str) else None
+    span = None if match is None else timedelta(**{_UNITS[match[2]]: int(match[1])})
+    return span if span is not None and span <= _SPAN_MAX else None
+
+
+def _counted(window: object) -> Mapping[str, Fact]:
+    """What a window of this type counts, for its own condition and the message."""
+    kind = window.get("type") if isinstance(window, dict) else None
+    if kind in ("absence", "temporal", "temporal_ordered") or window is None:
+        return {}
+    return {"count": COUNTED["count"]} if kind in ("event_count", "value_count") else COUNTED
+
+
 def _like(value: object, sample: object) -> bool:
     if isinstance(sample, float):
         return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is type(sample) or not isinstance(sample, str | bool | int)
+    return type(value) is type(sample)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """The safe loader; a key that stands twice is an error, dates stay texts, and yes is no truth value."""
+    """The safe loader; a key that stands twice is an error, and yes, 1:30, 0x10 and dates stay texts."""
 
 
 def _map(loader: Any, node: Any) -> Json:
@@ -409,8 +472,9 @@ def _map(loader: Any, node: Any) -> Json:
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _map)
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in resolvers if tag.rpartition(":")[2] in ("int", "float", "null")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("(true|false)$"), list("tf"))
+_Loader.yaml_implicit_resolvers = {}
+for _type, _form, _first in (
+    ("bool", "true|false", "tf"), ("null", "~|null|", ["~", "n", ""]), ("int", "[-+]?[0-9]{1,18}", "-+0123456789"),
+    ("float", r"[-+]?[0-9]{1,18}(\.[0-9]{1,18}([eE][-+]?[0-9]{1,2})?|[eE][-+]?[0-9]{1,2})", "-+0123456789"),
+):  # fmt: skip
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_type}", re.compile(f"({_form})$"), list(_first))

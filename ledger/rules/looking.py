@@ -10,7 +10,6 @@ from ledger.rules.schema import Value
 from ledger.rules.windows import Hit
 
 KEY_MAX = 1_000
-_ALWAYS_KEPT = ("node", "region", "goods")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +31,28 @@ class Look:
     missing: bool
 
 
+_NOTHING, _UNKNOWN = Look(None, False, False), Look(None, False, True)
+
+
 def look(rule: Rule, facts: dict[str, Value], context: Any, source: Source, part: int) -> Look:
     """What the rule makes of these facts; `context` holds them as CEL takes them."""
-    when = rule.when.holds(facts, context)
+    when = rule.when.holds(context)
     window, value = rule.window, None
+    if not when and rule.lasting is None and (window is None or window.type is not WindowType.ABSENCE):
+        return _UNKNOWN if when is None else _NOTHING  # as most looks end
     matched: tuple[int, ...] = ()
     if window is not None and (when or window.type is WindowType.ABSENCE):
-        matched = tuple(n for n, one in enumerate(window.conditions) if one.holds(facts, context))
+        matched = tuple(n for n, one in enumerate(window.conditions) if one.holds(context))
     if when and window is not None and window.value is not None:
         summed = window.type is WindowType.VALUE_SUM
-        value = window.value.number(facts, context) if summed else window.value.of(facts, context)
+        value = window.value.number(context) if summed else window.value.of(context)
     missing = when is None or (bool(when) and window is not None and window.value is not None and value is None)
     named = facts.keys() >= set(rule.by)
     lasting = rule.lasting is not None and when is False
     if not named or not (matched or lasting or (when and not missing)):
         return Look(None, bool(when), missing or (bool(when) and not named))
     key = "\n".join(_text(facts[name]) for name in rule.by)[:KEY_MAX]
-    kept = {name: facts[name] for name in sorted({*rule.names, *_ALWAYS_KEPT} & facts.keys())}
+    kept = {name: facts[name] for name in rule.kept if name in facts}
     time = facts["time"]
     at = time if isinstance(time, datetime) else source.recorded
     true = bool(when) and not missing

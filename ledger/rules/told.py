@@ -1,19 +1,24 @@
 """Entries as rules are told them, and how what they say is read. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
+from functools import cached_property
+from math import isfinite
 from typing import Any
 
 from ledger.codes import DRUG_URN, PARTY_URN, TRACE_URN
+from ledger.drafts import event_id_of
 from ledger.entries import Entry
-from ledger.index import Role, mentions
+from ledger.index import Mention, Role, mentions
 from ledger.packs.effects import is_pack, product_of
 from ledger.rules.book import Json
 from ledger.steps import CERTIFICATE_URN
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Told:
     """An entry of the log, its sealed part (JSON Pointer to value), and what the engine read for it beforehand."""
 
@@ -22,11 +27,23 @@ class Told:
     sealed: Json
     births: Mapping[str, str]
     """Of packs that are put into a container now: the last day, as their maker said it."""
+    meant: Entry | None = None
+    """The entry of the event that this one declares in error, where it stands before it in the log."""
 
     @property
     def event(self) -> Json | None:
         found: Json | None = self.entry.body.get("event")
         return found
+
+    @cached_property
+    def event_id(self) -> bytes | None:
+        """The id of its event, as it is kept."""
+        return None if self.event is None else event_id_of(self.event).id
+
+    @cached_property
+    def mentions(self) -> tuple[Mention, ...]:
+        """What its event names."""
+        return () if self.event is None else tuple(mentions(self.event))
 
 
 def first_children(entry: Entry) -> Iterator[str]:
@@ -37,6 +54,10 @@ def first_children(entry: Entry) -> Iterator[str]:
             if mention.role is Role.CHILD and is_pack(mention.key):
                 yield mention.key
                 return
+
+
+_NUMBER = re.compile("[^\x00-\x1f\x7f\ud800-\udfff]{1,300}")
+"""A certificate's number: what somebody wrote that is longer, or cannot be stored, is none."""
 
 
 def stock_key(item: str, holder: str, uom: str | None) -> str:
@@ -78,7 +99,8 @@ def documents_of(event: Json, sealed: Json) -> list[Json]:
     said = sealed.get("/suyuan:documents")
     full = {
         str(one["number"]).removeprefix(CERTIFICATE_URN): one
-        for one in (said if isinstance(said, list) else ()) if isinstance(one, dict) and "number" in one
+        for one in (said if isinstance(said, list) else ()) if isinstance(one, dict) and _NUMBER.fullmatch(
+            str(one.get("number", "")))
     }  # fmt: skip
     named = [
         one.key.removeprefix(CERTIFICATE_URN) for one in mentions(event)
@@ -93,3 +115,14 @@ def day_of_text(text: object) -> date | None:
         return date.fromisoformat(str(text)[:10]) if text else None
     except ValueError:
         return None
+
+
+def number_of(said: object) -> float | None:
+    """What was said of a quantity, if it is a number."""
+    if isinstance(said, bool) or not isinstance(said, int | float | Decimal | str):
+        return None
+    try:
+        found = float(said)
+    except (ValueError, OverflowError):
+        return None
+    return found if isfinite(found) else None

@@ -1,17 +1,15 @@
 """Trying a rule on its own examples: they go the same way as entries of the log do. Pure."""
 
-import re
 from collections.abc import Iterator
 from datetime import timedelta
 
 from ledger.rules.conditions import context_of
-from ledger.rules.form import Example, Rule
+from ledger.rules.form import Example, Rule, span_of
 from ledger.rules.looking import Source, look
 from ledger.rules.schema import FACTS, samples
 from ledger.rules.windows import Clocks, Finding, Memory, missing, take
 
-_AFTER = re.compile("([0-9]{1,4})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_INSTANT = timedelta(microseconds=1)
 
 
 def wrong_examples(rule: Rule) -> Iterator[str]:
@@ -32,19 +30,21 @@ def findings(rule: Rule, example: Example) -> list[Finding]:
     clocks = Clocks(at, at)  # type: ignore[arg-type]
     last = len(example.facts) - 1
     for position, given in enumerate(example.facts):
-        passed = _AFTER.fullmatch(str(given.get("after", "0s")))
-        at += timedelta(**{_UNITS[passed[2]]: int(passed[1])}) if passed else timedelta(0)  # type: ignore[operator]
+        passed = span_of(given.get("after"))
+        at += timedelta(0) if passed is None else passed  # type: ignore[operator]
         facts = {**samples(rule.watch), "time": at, "recorded": at}
         for name, value in given.items():
-            if name != "after":
+            if name != "after" or passed is None:
                 facts[name] = float(value) if isinstance(schema[name].sample, float) else value
         clocks = Clocks(max(clocks.event, at), max(clocks.record, at))
-        found += [missing(memory, one) for one in memory.due(clocks)]
+        until = Clocks(clocks.event - _INSTANT, clocks.record - _INSTANT)
+        found += [missing(memory, one) for one in memory.due(until)]  # as ticks between them would tell
         if rule.steps and facts.get("step") not in rule.steps:
             facts["step"] = min(rule.steps)
         hit = look(rule, facts, context_of(facts), Source(position, f"example/{position}", None, clocks.record), 0).hit
         if hit is not None:
             found += take(memory, hit, clocks)
+        found += [missing(memory, one) for one in memory.due(clocks)]
     after = Clocks(clocks.event + timedelta(days=800), clocks.record + timedelta(days=800))
     rest = [missing(memory, one) for one in memory.due(after)]
     return found + [one for one in rest if example.fires or one.position != last]

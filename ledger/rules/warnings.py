@@ -133,10 +133,11 @@ def escalated(warning: Warning, at: datetime) -> Notice | None:
 def handled(warning: Warning, row: Json, at: datetime, entry: str) -> Notice | None:
     """A step of its handling was recorded."""
     before, warning.status = warning.status, row["status"]
-    if row["due"] is not None:
-        warning.due_at = parse_time(row["due"])
+    due = None if row["due"] is None else parse_time(row["due"])
     if not warning.open:
         warning.due_at = None
+    elif due is not None and due > at:  # each version repeats it: what is over has had its say
+        warning.due_at = due
     elif before == Progress.CLOSED:
         warning.due_at = at + DEADLINES[warning.level]
     steps = [*warning.body.get("handling", ()), {"status": row["status"], "at": time_text(at), "entry": entry}]

@@ -11,6 +11,7 @@ in last week's records does not alarm everybody.
 """
 
 import heapq
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -109,7 +110,8 @@ class Memory:
         self.new_seen: list[tuple[Rule, str, Seen]] = []
         self.new_waiting: dict[tuple[str, str, int, int], Waiting] = {}
         self.gone_waiting: set[tuple[str, str, int, int]] = set()
-        self._heap: list[tuple[datetime, int, int, str, str, str]] = []
+        self._dues: dict[str, list[tuple[datetime, int, int, str, str]]] = {"event": [], "record": []}
+        """A heap for each clock."""
 
     def wait(self, one: Waiting, *, new: bool) -> None:
         """Remember that something is waited for."""
@@ -119,7 +121,7 @@ class Memory:
             self.new_waiting[name] = one
         for clock, due in (("event", one.due_event), ("record", one.due_record)):
             if due is not None:
-                heapq.heappush(self._heap, (due, one.position, one.part, one.rule.key, one.key, clock))
+                heapq.heappush(self._dues[clock], (due, one.position, one.part, one.rule.key, one.key))
 
     def stop_waiting(self, one: Waiting) -> None:
         """It came, or it was told that it did not."""
@@ -138,20 +140,12 @@ class Memory:
 
     def due(self, clocks: Clocks) -> Iterator[Waiting]:
         """What should have come by now, in the order in which it should have."""
-        early: list[tuple[datetime, int, int, str, str, str]] = []
-        latest = max(clocks.event, clocks.record)
-        while self._heap and self._heap[0][0] <= latest:
-            found = heapq.heappop(self._heap)
-            due, position, part, rule, key, clock = found
+        heaps = ((self._dues["event"], clocks.event), (self._dues["record"], clocks.record))
+        while passed := [heap for heap, until in heaps if heap and heap[0][0] <= until]:
+            due, position, part, rule, key = heapq.heappop(min(passed, key=lambda heap: heap[0]))
             one = self.waiting.get((rule, key), {}).get((position, part))
-            if one is None or due not in (one.due_event, one.due_record):
-                continue
-            if due > (clocks.event if clock == "event" else clocks.record):
-                early.append(found)
-                continue
-            yield one
-        for found in early:
-            heapq.heappush(self._heap, found)
+            if one is not None and due in (one.due_event, one.due_record):
+                yield one
 
 
 def take(memory: Memory, hit: Hit, clocks: Clocks) -> list[Finding]:
@@ -213,7 +207,8 @@ def _counted(hit: Hit, near: list[Seen]) -> Finding | None:
             different = {one.value for one in inside} if window.type is WindowType.VALUE_COUNT else inside
             counted = {"count": len(different)}
         facts = {**hit.facts, **counted}
-        if window.condition.holds(facts, context_of(facts)):
+        asked = {name: facts[name] for name in window.condition.names if name in facts}
+        if window.condition.holds(context_of(asked)):
             return Finding(
                 hit.rule, hit.key, hit.at, hit.position, hit.part, hit.facts, _places(inside), counted
             )  # fmt: skip
@@ -257,9 +252,9 @@ def _slides(near: list[Seen], within: timedelta, hit: Hit) -> Iterator[list[Seen
             return
         if at and near[at - 1].at == first.at:
             continue
-        inside = [one for one in near[at:] if one.at - first.at <= within]
-        if inside[-1].at >= hit.at:
-            yield inside
+        end = bisect_right(near, first.at + within, key=lambda one: one.at)
+        if near[end - 1].at >= hit.at:
+            yield near[at:end]
 
 
 def _places(seen: Iterable[Seen]) -> tuple[str, ...]:

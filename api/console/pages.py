@@ -1,0 +1,71 @@
+"""How a page is made: templates, headers, and what every page has."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from api.console import texts
+from ledger.access import ALLOWED, Action, Actor, Role
+
+HERE = Path(__file__).parent
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; media-src 'self' blob:; worker-src 'self'; manifest-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
+}  # fmt: skip
+
+MENU: tuple[tuple[str, str, Action], ...] = (
+    ("/console", "board", Action.SEE_BOARD),
+    ("/console/warnings", "warnings", Action.READ_WARNINGS),
+    ("/console/trace", "trace", Action.TRACE),
+    ("/console/recalls", "recalls", Action.CHECK_PACKS),
+    ("/console/market", "market", Action.REGISTER),
+    ("/console/reports", "reports", Action.TRACE),
+    ("/console/assessment", "assessment", Action.SEE_BOARD),
+    ("/console/log", "log", Action.SEE_READINGS),
+    ("/terminal", "terminal", Action.CAPTURE),
+)
+"""Pages in the menu, and the action that each is."""
+
+_environment = Environment(
+    loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+    lstrip_blocks=True,
+)  # fmt: skip
+_environment.globals.update(t=texts.both, plain=texts.plain, phrase=texts.phrase)
+
+
+def page(
+    request: Request, template: str, actor: Actor | None = None, status: int = 200, **more: Any
+) -> HTMLResponse:  # fmt: skip
+    """A page for a reader; `more` is what its template shows."""
+    zone = request.app.state.ledger.settings.zone
+    text = _environment.get_template(template).render(
+        actor=actor, csrf=getattr(request.state, "csrf", ""), path=request.url.path, local=lambda at: local(at, zone),
+        menu=[(path, name) for path, name, action in MENU if actor is not None and may(actor, action)], **more,
+    )  # fmt: skip
+    return HTMLResponse(text, status, HEADERS)
+
+
+def may(actor: Actor, action: Action) -> bool:
+    """Whether the reader's role covers an action."""
+    allowed = ALLOWED[action]
+    return allowed is None or actor.role in allowed
+
+
+def local(at: datetime | str | None, zone: ZoneInfo) -> str:
+    """A moment in the city's time, to the minute."""
+    if at is None:
+        return "—"
+    moment = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(zone).strftime("%Y-%m-%d %H:%M")
+
+
+SUPERVISORS = (Role.REGULATOR, Role.ADMIN)

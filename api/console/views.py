@@ -1,0 +1,122 @@
+"""The portal, signing in and out, files of the pages, and the board; and how errors look on a page."""
+
+import mimetypes
+from collections.abc import Awaitable, Callable
+from datetime import datetime, time
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import parse_qs, quote
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
+
+from api import problems
+from api.auth import Anybody, LedgerHere, Rule
+from api.console import session
+from api.console.pages import HEADERS, HERE, page
+from api.ledger import now
+from ledger.access import Action, Actor
+from ledger.board import read_board
+from ledger.errors import LedgerError, LimitExceeded, NotAllowed, NotRecorded, NotSignedIn, UnreadableCode
+
+router = APIRouter(tags=["pages"], include_in_schema=False)
+SeesBoard = Annotated[Actor, Depends(Rule(Action.SEE_BOARD))]
+PAGES = ("/console", "/terminal", "/login", "/t/")
+BODY_MAX = 10_000
+STATIC_MAX_AGE_S = 3600
+_STATIC = {path.name: path for path in (HERE / "static").iterdir() if path.is_file()}
+
+
+@router.get("/login")
+async def login_page(request: Request, _: Anybody) -> Response:
+    """Where one signs in."""
+    return page(request, "login.html", wrong=False, following=_following(request.query_params.get("next")))
+
+
+@router.post("/login")
+async def login(request: Request, ledger: LedgerHere, _: Anybody) -> Response:
+    """An API key becomes a session."""
+    _require_own(request)
+    body = await request.body() if int(request.headers.get("content-length") or BODY_MAX + 1) <= BODY_MAX else b""
+    given = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
+    following = _following(given.get("next"))
+    try:
+        await ledger.ask(ledger.gate, given.get("key", "").strip())
+    except NotSignedIn:
+        return page(request, "login.html", wrong=True, following=following, status=401)
+    answer = RedirectResponse(following, 303, HEADERS)
+    session.begin(answer, request, session.sealed(ledger.secret, given["key"].strip(), now() + session.LASTS))
+    return answer
+
+
+@router.post("/logout")
+async def logout(request: Request, _: Anybody) -> Response:
+    """The session ends here; the key stays valid."""
+    _require_own(request)
+    answer = RedirectResponse("/", 303, HEADERS)
+    session.end(answer)
+    return answer
+
+
+def _following(given: str | None) -> str:
+    """Where to go after signing in: a page of ours."""
+    return (
+        given if given is not None and given.startswith(("/console", "/terminal")) and "//" not in given else "/console"
+    )
+
+
+def _require_own(request: Request) -> None:
+    """`NotAllowed` if another site's page sent this."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin != "null" and origin.split("://")[-1] != request.headers.get("host"):
+        raise NotAllowed("this came from a page of another site")
+
+
+@router.get("/static/{name}")
+async def static_file(name: str, _: Anybody) -> Response:
+    """A script, style or picture of the pages."""
+    path = _STATIC.get(name)
+    if path is None:
+        raise NotRecorded(f"there is no file {name[:60]!r}")
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    headers = {**HEADERS, "Cache-Control": f"max-age={STATIC_MAX_AGE_S}"}
+    return Response(Path(path).read_bytes(), media_type=kind, headers=headers)
+
+
+@router.get("/console")
+def board_page(request: Request, ledger: LedgerHere, actor: SeesBoard) -> Response:
+    """Today's board."""
+    since = datetime.combine(ledger.today(), time(), ledger.settings.zone)
+    with ledger.database.read() as connection:
+        board = read_board(connection, since, actor.reach)
+    return page(request, "board.html", actor, board=board)
+
+
+def portal(request: Request) -> Response:
+    """What a browser sees at the top: one field for a code, and the way in."""
+    return page(request, "portal.html")
+
+
+Handler = Callable[[Request, Exception], Awaitable[Response]]
+
+
+def install(app: FastAPI, otherwise: Handler) -> None:
+    """Errors on a page look like a page; who is not signed in is led to the sign-in page."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        wants = "text/html" in request.headers.get("accept", "")
+        if not wants or request.method != "GET" or not request.url.path.startswith(PAGES):
+            return await otherwise(request, error)
+        if isinstance(error, NotSignedIn):
+            return RedirectResponse(f"/login?next={quote(request.url.path)}", 303, HEADERS)
+        text = "error"
+        if isinstance(error, NotAllowed):
+            text = "not_allowed"
+        elif isinstance(error, NotRecorded | UnreadableCode):
+            text = "not_found"
+        elif isinstance(error, LimitExceeded):
+            text = "too_many"
+        status = problems.STATUS[type(error)][0] if isinstance(error, LedgerError) else 500
+        return page(request, "error.html", None, status, text=text, detail=str(error) if status < 500 else "")
+
+    app.add_exception_handler(LedgerError, handle)
