@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-rules clean
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Suyuan needs Python 3.11 or newer; try: make PYTHON=python3.11 ...")'
@@ -27,6 +27,10 @@ bench: $(BIN)/.installed
 	$(BIN)/python -m loadtests.capture
 	$(BIN)/python -m loadtests.scans
 	$(BIN)/python -m loadtests.packs
+	$(BIN)/python -m loadtests.watching
+
+bench-rules: $(BIN)/.installed
+	$(BIN)/python -m loadtests.rules
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

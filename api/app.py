@@ -30,7 +30,7 @@ from api import (
     warnings,
 )  # fmt: skip
 from api.auth import Anybody
-from api.console import market, supervision, tracing, views
+from api.console import market, supervision, terminal, tracing, views
 from api.feed import Feed
 from api.ledger import Ledger
 
@@ -67,7 +67,7 @@ _TOP = [
 _MODULES = (
     bulk, packs, scans, capture, official, stock, bills, receiving, recalls, access_checks, verification, trace,
     log, registry, warnings, notices, credentials, supervision, tracing, market,
-    views, health,
+    terminal, views, health,
 )  # fmt: skip
 """In the order in which a path is looked for."""
 

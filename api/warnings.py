@@ -181,7 +181,9 @@ def hold(
 
 
 def hold_for(ledger: Ledger, actor: Actor, warning: str, body: HoldBody) -> Json:
-    """Place the hold."""
+    """Place the hold; an order that stops somebody's trade gives its reason."""
+    if not body.reason.strip():
+        raise UnacceptableRecord([Breach("reason", "say why it is stopped: it is kept")])
     with ledger.database.read() as connection:
         found = get_warning(connection, warning, actor.reach)
         where = "000000000" if body.everywhere else found.node

@@ -5,6 +5,7 @@ One leads in the whole installation, by an advisory lock, as the integrator does
 """
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -137,6 +138,7 @@ def main() -> None:
         return  # whoever started it ended at once
     given = json.loads(line)
     os.nice(NICE)
+    gc.set_threshold(50_000, 20, 100)  # what is told are trees, which reference counts free
     lookout = Lookout(Database(given["url"]), ZoneInfo(given["zone"]))
     for number in (signal.SIGINT, signal.SIGTERM):  # they are for whoever started it, who then ends it
         signal.signal(number, signal.SIG_IGN)

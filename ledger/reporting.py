@@ -44,6 +44,7 @@ from ledger.tables import (
     log_range,
     node,
     pack,
+    product,
     registry_version,
     tile,
 )
@@ -249,6 +250,12 @@ def entries_of_lots(connection: Connection, items: Iterable[Key], at_most: int) 
     for row in connection.execute(question):
         found.setdefault(row.node, ([], row.total))[0].append((row.node, row.seq))
     return found
+
+
+def product_codes(connection: Connection, code: str) -> set[str]:
+    """All codes of a product of drugs: its GTIN and the 7 digits of its trace codes."""
+    question = select(product.c.product, product.c.gtin).where((product.c.product == code) | (product.c.gtin == code))
+    return {code} | {name for row in connection.execute(question) for name in row if name is not None}
 
 
 Standing = tuple[int, State, bool]

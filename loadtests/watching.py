@@ -67,16 +67,13 @@ Told = tuple[str, str, float]
 """By which way, of which subject, and when."""
 RULES, RATE, SMALL, CAUSE_EVERY, WARM_UP_S = 50, 1_000, 10, 50, 2.0
 AIM_RATIO, AIM_S = 0.8, 1.0
+DAY = date(2026, 11, 23)
 SIDES = ("alone", "signed", "watched")
 LAST_S = 15.0
 """So long after the last event a notice may come; then it is missing."""
 
 
 # --- A city and its rules -------------------------------------------------------------------------
-
-
-def _city(seed: int, events: int) -> City:
-    return City(seed, date(2026, 11, 23), events=events, plant_every=0, region="3302")
 
 
 def copies(most: int) -> str:
@@ -181,14 +178,13 @@ def _side(side: str, city: City, given: list[bytes], found: dict[str, list[float
 def _costs(rounds: int, console: Console) -> None:
     found: dict[str, list[float]] = {}
     for number in track(range(rounds), "rounds", console=console, transient=True):
-        city = _city(number, EVENTS * DOCUMENTS)
+        city = City(number, DAY, events=EVENTS * DOCUMENTS, plant_every=0)
         events = city.events()
         given = [write_json(document([next(events) for _ in range(EVENTS)], now())) for _ in range(DOCUMENTS)]
         for side in SIDES if number % 2 else SIDES[::-1]:  # whoever comes first has it no better
             _side(side, city, given, found)
-    for side, beside in (("signed", "alone"), ("watched", "signed")):
-        ratios = [one / other for one, other in zip(found[side], found[beside], strict=True)]
-        found[f"{side} against {beside}"] = ratios
+    for side, beside in itertools.pairwise(reversed(SIDES)):
+        found[f"{side} against {beside}"] = [a / b for a, b in zip(found[side], found[beside], strict=True)]
     table = Table("events/s, and what follows from it", "median", "each round", title=f"{RULES} rules, {rounds} rounds")
     for what, some in sorted(found.items(), key=lambda one: (one[0] not in SIDES, one[0])):
         shown = [f"{one:,.2f}" if " against " in what else f"{one:,.0f}" for one in (statistics.median(some), *some)]
@@ -209,7 +205,7 @@ def _listen(port: int, key: str, tell: "Queue[Told]") -> None:
             self.send_response(204)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
+        def log_request(self, *_: object) -> None:
             pass
 
     def read() -> None:
@@ -252,7 +248,7 @@ def _told(ledger: Ledger) -> Iterator["Queue[Told]"]:
 
 def _delays(length_s: float, console: Console) -> None:
     count = int((length_s + WARM_UP_S) * RATE)
-    city = _city(1, count)
+    city = City(1, DAY, events=count, plant_every=0)
     events = list(itertools.islice(city.events(), count))
     test = next(one for one in events if one.get("bizStep") == "inspecting" and "sensorElementList" in one)
     others = [write_json(document(events[at : at + SMALL], now())) for at in range(0, count, SMALL)]

@@ -18,10 +18,9 @@ from ledger.access import Action
 from ledger.balances import moves_of
 from ledger.codes import NODE_URN, PARTY_URN, key_of_code, node_text
 from ledger.gs1 import Key
-from ledger.identifiers import canonical_key, identifies_goods_closely
+from ledger.identifiers import canonical_key
 from ledger.index import Action as EventAction
 from ledger.index import Role
-from ledger.packs.states import State
 from ledger.reporting import (
     Evidence,
     PackNow,
@@ -39,24 +38,27 @@ from reports.catalogue import Parameter, Report, Source
 from reports.document import Basis, Cell, Column, Document, Facts, Grid, Kind, Note, Phrase, Section
 from reports.movements import (
     BREAKS,
+    GONE,
+    IN_STOCK,
+    UNKNOWN,
+    USED,
+    WAS_SOLD,
     Amount,
     Movement,
-    Verdict,
     amount,
     coverage,
     documents,
     in_time,
     movements,
     parties,
+    singles,
     surplus,
+    tally,
 )
 from reports.trace import REASON_TEXT
 
 TITLE = Phrase("追溯档案", "Trace dossier")
 FORM = "suyuan dossier proofs v1"
-SOLD = frozenset({"retail_selling", "dispensing"})
-DESTROYED = frozenset({"destroying", "decommissioning"})
-LOST = frozenset({"removing"})
 STEPS = {
     "commissioning": "产生", "receiving": "收货", "shipping": "发货", "inspecting": "检验", "killing": "屠宰",
     "packing": "装箱", "unpacking": "拆箱", "loading": "装载", "unloading": "卸载", "retail_selling": "零售",
@@ -83,69 +85,6 @@ class Rows:
     keys: Sequence[str]
     zone: ZoneInfo
     sees_all: bool
-
-
-# --- what the records say ---------------------------------------------------------------------------
-
-
-_STOCK, _SOLD, _GONE, _USED, _UNKNOWN = (
-    Phrase("在库", "in stock"), Phrase("已售", "sold"), Phrase("已销毁", "destroyed"),
-    Phrase("损耗、使用或离开监管链", "lost, used, or out of the supervised chain"),
-    Phrase("去向不明(在途或未展开)", "unknown (under way, or not followed)"),
-)  # fmt: skip
-_BY_STATE = {
-    State.ACTIVE: _STOCK, State.LOCKED: _STOCK, State.SUPPLIED: _SOLD, State.DESTROYED: _GONE,
-}  # fmt: skip
-
-
-def tally(rows: Rows, moved: Iterable[Movement]) -> dict[tuple[Phrase, str], Decimal]:
-    """What became of the goods asked for and of what was made of them, by state and unit."""
-    graph, found = rows.graph, dict[tuple[Phrase, str], Decimal]()
-
-    def add(state: Phrase, unit: str, quantity: Decimal) -> None:
-        found[state, unit] = found.get((state, unit), Decimal(0)) + quantity
-
-    downstream = {key for key, item in graph.items.items() if item.level >= 0}
-    for one in rows.stock:
-        if one.item in downstream and one.quantity > 0:
-            add(_STOCK, one.unit, one.quantity)
-    for step in graph.steps.values():
-        state = next((state for steps, state in _LEFT if step.business_step in steps), None)
-        for move in () if state is None or step.in_error else moves_of(step.event, step.node):
-            if state is not None and move.quantity < 0 and move.holding.item in downstream:
-                add(state, move.holding.uom, -move.quantity)
-    for way in moved:
-        if way.verdict is Verdict.NOT_RECEIVED and way.item in downstream and way.sent is not None:
-            given = amount(way.sent, way.item)
-            if given.quantities:
-                add(_UNKNOWN, given.unit, given.total)
-    for state in _states_of_singles(rows, downstream):
-        add(state, "", Decimal(1))
-    return found
-
-
-_LEFT = ((SOLD, _SOLD), (DESTROYED, _GONE), (LOST, _USED))
-
-
-def _states_of_singles(rows: Rows, downstream: Iterable[Key]) -> Iterator[Phrase]:
-    """The state of each item that is one piece: as a pack of a drug, or by its last event."""
-    graph = rows.graph
-    packs = {one.code: one for one in rows.packs}
-    ends = {end.item: end.reason for end in graph.open_ends if end.direction is Direction.FORWARD}
-    for key in downstream:
-        steps = [graph.steps[place] for place in graph.items[key].steps if not graph.steps[place].in_error]
-        steps = [step for step in steps if step.has(key, Role.OBJECT, Role.CHILD, Role.INPUT, Role.OUTPUT)]
-        if not steps or not identifies_goods_closely(key) or any(amount(step, key).quantities for step in steps):
-            continue
-        if any(step.has(key, Role.PARENT) for step in steps) or key.startswith("00/"):
-            continue  # a case is no goods
-        last = max(steps, key=lambda step: (step.time, step.place))
-        if (pack := packs.get(key)) is not None:
-            yield _UNKNOWN if pack.state is State.ACTIVE and not pack.held else _BY_STATE.get(pack.state, _USED)
-        elif key in ends:
-            yield _STOCK if ends[key] is Reason.HELD else _UNKNOWN
-        else:
-            yield next((state for steps_, state in _LEFT if last.business_step in steps_), _USED)
 
 
 # --- the document -----------------------------------------------------------------------------------
@@ -185,8 +124,8 @@ def _summary(rows: Rows, moved: Sequence[Movement], basis: Basis) -> Facts:
         (Phrase("数据时延中位数(分钟)", "median delay from event to record, minutes"), _minutes(median(delays))),
         (Phrase("是否截断", "cut at its limit"), rows.graph.cut),
     ]
-    counts = tally(rows, moved)
-    for state in (_STOCK, _SOLD, _GONE, _USED, _UNKNOWN):
+    counts = tally(rows.graph, rows.stock, rows.packs, moved)
+    for state in (IN_STOCK, WAS_SOLD, GONE, USED, UNKNOWN):
         units = {unit: quantity for (one, unit), quantity in counts.items() if one is state}
         shown = "; ".join(f"{quantity.normalize():f} {unit}".strip() for unit, quantity in sorted(units.items()))
         pairs.append((state, shown or "0"))
@@ -329,16 +268,16 @@ def _ways(rows: Rows, step: Step) -> Iterator[tuple[int, str, str, Amount]]:
 
     into, out_of = known(Role.INPUT, Role.CHILD, Role.OBJECT), known(Role.OUTPUT, Role.PARENT)
     level = {key: items[key].level if key in items else 0 for key in (*into, *out_of)}
-    singles = [key for key in into if not amount(step, key).quantities]
+    pieces = [key for key in into if not amount(step, key).quantities]
     if step.action is EventAction.DELETE and step.has(next(iter(out_of), Key("")), Role.PARENT):
         to, came = place, _short(out_of)
     else:
         to, came = _short(out_of) or place, ""
     for key in into:
-        if key not in singles:
+        if key not in pieces:
             yield level[key], f"{came} {key}".strip(), to, amount(step, key)
-    if singles:
-        yield min(level[key] for key in singles), f"{came} {_short(singles)}".strip(), to, Amount((), "")
+    if pieces:
+        yield min(level[key] for key in pieces), f"{came} {_short(pieces)}".strip(), to, Amount((), "")
     for key in out_of:
         much = amount(step, key)
         if much.quantities or not into:
@@ -350,14 +289,12 @@ def _ways(rows: Rows, step: Step) -> Iterator[tuple[int, str, str, Amount]]:
 def _breaks(rows: Rows, moved: Sequence[Movement], basis: Basis) -> Grid:
     """What does not fit together, each with the entries that show it."""
     lines: list[list[Cell]] = []
+    told: set[object] = set()
     for one in moved:
-        if one.verdict in BREAKS:
-            first = one.steps[0]
-            given, taken = (amount(step, one.item) if step else Amount((), "") for step in (one.sent, one.received))
-            missing = given.total - taken.total if given.quantities or taken.quantities else None
-            days = (basis.as_of - first.time).days
-            lines.append([one.verdict.value.both, one.item, _where(first, rows), missing, given.unit or taken.unit,
-                          days, _proof(one.steps)])  # fmt: skip
+        shipment = (one.item, *(step.place for step in one.steps[:1]))
+        if one.verdict in BREAKS and shipment not in told:
+            told.add(shipment)
+            lines.append(_break(rows, one, basis, moved))
     more = Phrase("产出多于投入", "more came out than went in")
     for step in in_time(rows.graph):
         for unit, beyond in () if step.in_error else surplus(step):
@@ -378,6 +315,16 @@ def _breaks(rows: Rows, moved: Sequence[Movement], basis: Basis) -> Grid:
     return Grid(Phrase("断点与不平", "Breaks"), columns, lines, none, frozenset(range(len(lines))))
 
 
+def _break(rows: Rows, one: Movement, basis: Basis, moved: Sequence[Movement]) -> list[Cell]:
+    """One shipment that does not fit its receipts, or a receipt without one."""
+    first = one.steps[0]
+    given = amount(one.sent, one.item) if one.sent else amount(first, one.item)
+    missing = (given.total - one.taken if one.sent else -given.total) if given.quantities else None
+    steps = [step for each in moved if each.item == one.item and each.sent is one.sent for step in each.steps]
+    return [one.verdict.value.both, one.item, _where(first, rows), missing, given.unit, (basis.as_of - first.time).days,
+            _proof(steps if one.sent else one.steps)]  # fmt: skip
+
+
 def _of_holding(rows: Rows, held: Stock) -> str:
     """The latest entries that changed a stock; those of the lot where it is none of this trace's."""
     graph = rows.graph
@@ -394,15 +341,14 @@ def _holders(rows: Rows) -> Grid:
     """Who has what of it now: of the goods asked for, and of what was made of them."""
     graph = rows.graph
     lines: list[list[Cell]] = [
-        [one.item, f"{one.holder} {rows.names.get(int(one.holder[:9]), '')}".strip(), _STOCK.both, one.quantity,
+        [one.item, f"{one.holder} {rows.names.get(int(one.holder[:9]), '')}".strip(), IN_STOCK.both, one.quantity,
          one.unit, _of_holding(rows, one)]
         for one in rows.stock if one.quantity > 0 and graph.items[one.item].level >= 0
     ]  # fmt: skip
-    for pack in rows.packs:
-        if pack.held and _BY_STATE.get(pack.state) is _STOCK and graph.items[pack.code].level >= 0:
-            steps = [graph.steps[place] for place in graph.items[pack.code].steps]
-            here = [step for step in steps if step.node == pack.node] or steps
-            lines.append([pack.code, _named(pack.node, rows), _STOCK.both, None, "", _proof(here[-_CITED:])])
+    lines += [
+        [one.item, _where(one.last, rows), IN_STOCK.both, None, "", _proof([one.last])]
+        for one in singles(rows.graph, rows.packs) if one.state is IN_STOCK
+    ]  # fmt: skip
     columns = [
         _ITEM, Column(Phrase("持有者", "holder")), Column(Phrase("状态", "state")),
         Column(Phrase("现存", "left"), Kind.NUMBER), _UNIT, _EVIDENCE,

@@ -1,4 +1,4 @@
-"""Movements of goods in a trace: a shipment and its receipt, or what of the two is recorded. Pure.
+"""Movements of goods in a trace, a shipment and its receipt or what of the two is recorded; and what became of it. Pure.
 
 The two are put together by goods (or the case that they were in); of several shipments that a receipt can be of, the
 one with its document is taken, else that of the same quantity, else the latest. Nothing is put together that the
@@ -13,15 +13,22 @@ from enum import Enum
 from itertools import islice
 from typing import NamedTuple
 
+from ledger.balances import moves_of
 from ledger.codes import PARTY_URN
 from ledger.gs1 import Key, is_digits
 from ledger.identifiers import identifies_goods_closely
 from ledger.index import Action, Role
-from ledger.reporting import Place
-from ledger.trace import Graph, Step
+from ledger.packs.states import State
+from ledger.reporting import PackNow, Place, Stock
+from ledger.trace import Direction, Graph, Reason, Step
 from reports.document import Cell, Phrase
 
 SENT, RECEIVED, VOIDED = frozenset({"shipping", "consigning"}), "receiving", "void_shipping"
+
+
+SOLD = frozenset({"retail_selling", "dispensing"})
+DESTROYED = frozenset({"destroying", "decommissioning"})
+LOST = frozenset({"removing"})
 
 
 class Verdict(Enum):
@@ -62,6 +69,8 @@ class Movement:
     sent: Step | None
     received: Step | None
     verdict: Verdict
+    taken: Decimal = Decimal(0)
+    """How much of the shipment was received in all."""
 
     @property
     def steps(self) -> list[Step]:
@@ -150,10 +159,13 @@ def movements(graph: Graph) -> list[Movement]:
                 if best is not None or step.business_step == RECEIVED:
                     pairs.append((key, best and best[1], step))
     found = [
-        Movement(key, graph.items[key].level, sent, received, _verdict(key, sent, received, taken))
+        Movement(
+            key, graph.items[key].level, sent, received, _verdict(key, sent, received, taken),
+            taken.get((key, sent.place), Decimal(0)) if sent else Decimal(0),
+        )
         for key, sent, received in pairs
         if received is not None or (sent is not None and (key, sent.place) not in taken)
-    ]
+    ]  # fmt: skip
     return sorted(found, key=lambda one: (one.level, one.steps[0].time, one.item, one.steps[0].place))
 
 
@@ -241,3 +253,79 @@ def surplus(step: Step) -> Iterator[tuple[str, Decimal]]:
     for unit, went_in in sums[Role.INPUT].items():
         if (more := sums[Role.OUTPUT].get(unit, Decimal(0)) - went_in) > 0:
             yield unit, more
+
+
+# --- what became of it ------------------------------------------------------------------------------
+
+IN_STOCK, WAS_SOLD, GONE, USED, UNKNOWN = (
+    Phrase("在库", "in stock"), Phrase("已售", "sold"), Phrase("已销毁", "destroyed"),
+    Phrase("损耗、使用或离开监管链", "lost, used, or out of the supervised chain"),
+    Phrase("去向不明(在途或未展开)", "unknown (under way, or not followed)"),
+)  # fmt: skip
+_BY_STATE = {
+    State.ACTIVE: IN_STOCK, State.LOCKED: IN_STOCK, State.SUPPLIED: WAS_SOLD, State.DESTROYED: GONE,
+}  # fmt: skip
+
+
+def tally(
+    graph: Graph, stock: Iterable[Stock], packs: Sequence[PackNow], moved: Iterable[Movement]
+) -> dict[tuple[Phrase, str], Decimal]:
+    """What became of the goods asked for and of what was made of them, by state and unit."""
+    found: dict[tuple[Phrase, str], Decimal] = {}
+
+    def add(state: Phrase, unit: str, quantity: Decimal) -> None:
+        found[state, unit] = found.get((state, unit), Decimal(0)) + quantity
+
+    downstream = {key for key, item in graph.items.items() if item.level >= 0}
+    for one in stock:
+        if one.item in downstream and one.quantity > 0:
+            add(IN_STOCK, one.unit, one.quantity)
+    for step in graph.steps.values():
+        state = next((state for steps, state in _LEFT if step.business_step in steps), None)
+        for move in () if state is None or step.in_error else moves_of(step.event, step.node):
+            if state is not None and move.quantity < 0 and move.holding.item in downstream:
+                add(state, move.holding.uom, -move.quantity)
+    for way in moved:
+        if way.verdict is Verdict.NOT_RECEIVED and way.item in downstream and way.sent is not None:
+            given = amount(way.sent, way.item)
+            if given.quantities:
+                add(UNKNOWN, given.unit, given.total)
+    for piece in singles(graph, packs):
+        add(piece.state, "", Decimal(1))
+    return found
+
+
+_LEFT = ((SOLD, WAS_SOLD), (DESTROYED, GONE), (LOST, USED))
+
+
+class Single(NamedTuple):
+    """An item that is one piece: its state, and the event that it was seen in last, in its case or alone."""
+
+    item: Key
+    state: Phrase
+    last: Step
+
+
+def singles(graph: Graph, packs: Iterable[PackNow]) -> Iterator[Single]:
+    """What became of each piece of the goods asked for, as a pack of a drug, or by its last event."""
+    by_code = {one.code: one for one in packs}
+    ends = {end.item: end for end in graph.open_ends if end.direction is Direction.FORWARD}
+    for key, item in graph.items.items():
+        steps = [graph.steps[place] for place in item.steps if not graph.steps[place].in_error]
+        steps = [step for step in steps if step.has(key, Role.OBJECT, Role.CHILD, Role.INPUT, Role.OUTPUT)]
+        if item.level < 0 or not steps or not identifies_goods_closely(key):
+            continue
+        is_case = key.startswith("00/") or any(step.has(key, Role.PARENT) for step in steps)
+        if is_case or any(amount(step, key).quantities for step in steps):
+            continue
+        last, end = max(steps, key=lambda step: (step.time, step.place)), ends.get(key)
+        if end is not None and end.last is not None:
+            last = graph.steps[end.last]
+        if (pack := by_code.get(key)) is not None:
+            state = UNKNOWN if pack.state is State.ACTIVE and not pack.held else _BY_STATE.get(pack.state, USED)
+        elif end is not None:
+            state = IN_STOCK if end.reason is Reason.HELD else UNKNOWN
+        else:
+            state = next((state for steps_, state in _LEFT if last.business_step in steps_), IN_STOCK)
+            state = USED if last.has(key, Role.INPUT) and state is IN_STOCK else state
+        yield Single(key, state, last)

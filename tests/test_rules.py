@@ -91,16 +91,18 @@ def test_the_good_rule_is_one() -> None:
 
 @pytest.mark.parametrize("text", [
     "", "~", "rules", "[]", "rules: {}", "rules: 5", "rule: []", "rules: []\nmore: 1", "- rules: []", "rules: [1, a]",
-    "rules: [[]]", "rules: [~]", "rules:\n\t- a", "rules: [", "rules: \"", "'", "@", "%", "---\n---", "rules: []\n---\na",
-    "rules: []\nrules: []", "? [a]\n: b", "~: b", "1: b", "true: b", "{a: b}: c", "rules: [{id: a, id: b}]", "<<: {a: b}",
-    "rules: &a []", "a: &a [x]\nrules: *a", "rules: *nothing", "%YAML 9.9\n---\nrules: []",
+    "rules: [[]]", "rules: [~]", "rules:\n\t- a", "rules: [", "rules: \"", "'", "@", "%", "---\n---",
+    "rules: []\n---\na",
+    "rules: []\nrules: []", "? [a]\n: b", "~: b", "1: b", "true: b", "{a: b}: c", "rules: [{id: a, id: b}]",
+    "<<: {a: b}", "rules: &a []", "a: &a [x]\nrules: *a", "rules: *nothing", "%YAML 9.9\n---\nrules: []",
     "rules: !!python/object/apply:os.system [ls]", "rules: !!python/name:os.system", "rules: !!binary AA",
     "rules: !!set {a, b}", "rules: !!omap [a: b]", "rules: !!pairs [a: b]", "rules: !!timestamp x", "rules: !!int ''",
     "rules: !!bool x", "rules: !!float x", "rules: !!null x", "rules: !!map [a]", "rules: !!map [[a, b]]",
     "rules: !!seq {a: b}", "rules: !!str [a]", "rules: ! x", "%TAG ! tag:yaml.org,2002:python/\n---\nrules: !object x",
     "rules: \0", "\ud800", "rules: \"\\ud800\"", "rules: \"\\0\"", "rules: \"\\U00110000\"", "\ufffe", "rules: \x1b[0m",
     "[" * 100_000, "{" * 100_000, "- " * 100_000, "? " * 100_000, "{a: " * 60_000, "[[],\n" * 30_000, "!!a " * 50_000,
-    "\n".join(" " * depth + "a:" for depth in range(600)), "rules: [" + "a," * 120_000 + "]", "rules: [" + "{}," * 300 + "]",
+    "\n".join(" " * depth + "a:" for depth in range(600)), "rules: [" + "a," * 120_000 + "]",
+    "rules: [" + "{}," * 300 + "]",
     "rules: 1" + ":1" * 100_000, "rules: 1" + ":1" * 100_000 + ".0", "rules: " + "9" * 200_000, "#" * 262_145,
     "rules: 0x" + "f" * 200_000, "rules: 1.0e+999", "rules: .inf", "猪" * 100_000, "'" * 100_001, ":" * 100_000,
 ])  # fmt: skip
@@ -147,7 +149,7 @@ one.join()
 
 def test_nothing_ends_the_process() -> None:
     """Broken: deep nesting overruns the stack of a library, which no `except` sees; in a thread it is small."""
-    done = subprocess.run([sys.executable, "-c", HOSTILE], capture_output=True, text=True, timeout=60)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", HOSTILE], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.split()) == (0, ["refused"] * 4 + ["read"] * 16), done.stderr[-500:]
 
 
@@ -155,7 +157,8 @@ def test_all_breaches_are_told_at_once_each_with_its_place() -> None:
     """Broken: somebody mends a file ten times, one line at a time, and cannot find the line."""
     bad = {**GOOD, "id": "Bad", "level": "pink", "when": "qantity > 5.0", "by": ["itm"], "subject": "nod", "color": 1,
            "message": {"zh": "{itm}", "en": "x"}, "remedy": "look", "source": "", "steps": ["recieving"], "for": "1y",
-           "window": {**COUNT, "within": "soon", "unless": "is_pack"}, "examples": [{"fires": 1, "facts": {}}]}  # fmt: skip
+           "window": {**COUNT, "within": "soon", "unless": "is_pack"}, "examples": [{"fires": 1,
+           "facts": {}}]}  # fmt: skip
     found = breaches(text_of(GOOD, bad))
     paths = {one.path.removeprefix("rules[1] Bad.") for one in found}
     assert paths >= {
@@ -212,8 +215,8 @@ def test_no_field_may_be_missing_or_of_another_type(field: str) -> None:
 @pytest.mark.parametrize(("field", "values"), [
     ("by", [[], ["item"] * 6, "item", [1], {"item": 1}, [["item"]], [None]]),
     ("steps", [[], "receiving", [1], {"receiving": 1}, ["receiving", "nothing"]]),
-    ("for", ["0", 30, 1.5, "1y", "30", "-5m", "401d", "99999h", "1h30m", " 5m", "5 m", "٥m", "1e2s", "9" * 99 + "s", [], True]),
-    ("window", [[], "absence", 5, {}, {"type": "absence"}, {"type": ["absence"]}]),
+    ("for", ["0", 30, 1.5, "1y", "30", "-5m", "401d", "99999h", "1h30m", " 5m", "5 m", "٥m", "1e2s", "9" * 99 + "s",
+    [], True]), ("window", [[], "absence", 5, {}, {"type": "absence"}, {"type": ["absence"]}]),
     ("examples", ["x", {}, [1], [{}], [{"fires": "yes", "facts": {}}], [{"fires": True}], [{"fires": True, "facts": 1}],
                   [{"fires": True, "facts": []}], [{"fires": True, "facts": [1]}], [{"fires": True, "facts": {}}] * 21,
                   [{"fires": True, "facts": [{}] * 51}]]),
@@ -225,7 +228,8 @@ def test_optional_fields_are_of_their_type_too(field: str, values: list[Any]) ->
 
 
 @pytest.mark.parametrize(("facts", "why"), [
-    ({"quantity": "6"}, "float"), ({"quantity": True}, "float"), ({"documents": 1.0}, "int"), ({"is_pack": "yes"}, "bool"),
+    ({"quantity": "6"}, "float"), ({"quantity": True}, "float"), ({"documents": 1.0}, "int"), ({"is_pack": "yes"},
+    "bool"),
     ({"is_pack": 1}, "bool"), ({"node": 330212001}, "str"), ({"node": None}, "str"), ({"quantity": [1]}, "float"),
     ({"time": "2026-11-25"}, "after"), ({"after": "soon"}, "span"), ({"after": 5}, "span"), ({"after": "401d"}, "span"),
     ({"quantity": float("inf")}, "float"), ({"quantity": float("nan")}, "float"), ({"documents": 2**70}, "int"),
@@ -293,10 +297,12 @@ def test_a_message_names_facts_and_nothing_else(text: str) -> None:
 
 
 @pytest.mark.parametrize(("window", "path"), [
-    ({**COUNT, "within": "401d"}, "within"), ({**COUNT, "within": "-1h"}, "within"), ({**COUNT, "within": None}, "within"),
-    ({**COUNT, "within": 5}, "within"), ({**COUNT, "lateness": "x"}, "lateness"), ({**COUNT, "lateness": 5}, "lateness"),
-    ({**COUNT, "before": "1h"}, "before"), ({**COUNT, "unless": "is_pack"}, "unless"), ({**COUNT, "value": "node"}, "value"),
-    ({**COUNT, "patterns": ["is_pack"]}, "patterns"), ({**COUNT, "condition": None}, "condition"),
+    ({**COUNT, "within": "401d"}, "within"), ({**COUNT, "within": "-1h"}, "within"), ({**COUNT, "within": None},
+    "within"),
+    ({**COUNT, "within": 5}, "within"), ({**COUNT, "lateness": "x"}, "lateness"), ({**COUNT, "lateness": 5},
+    "lateness"),
+    ({**COUNT, "before": "1h"}, "before"), ({**COUNT, "unless": "is_pack"}, "unless"), ({**COUNT, "value": "node"},
+    "value"), ({**COUNT, "patterns": ["is_pack"]}, "patterns"), ({**COUNT, "condition": None}, "condition"),
     ({**COUNT, "condition": 2}, "condition"), ({**COUNT, "condition": "count"}, "condition"),
     ({**COUNT, "condition": "sum > 1.0"}, "condition"), ({**COUNT, "condition": ["count > 1"]}, "condition"),
     ({**SUM, "value": None}, "value"), ({**SUM, "value": "node"}, "value"), ({**SUM, "value": "is_pack"}, "value"),
@@ -304,8 +310,8 @@ def test_a_message_names_facts_and_nothing_else(text: str) -> None:
     ({**SUM, "type": "value_count", "condition": "sum > 1.0"}, "condition"),
     ({**SUM, "type": "value_count", "value": "[node]", "condition": "count > 1"}, "value"),
     ({**SUM, "type": "value_count", "value": "is_pack ? node : [node]", "condition": "count > 1"}, "value"),
-    ({**ABSENCE, "unless": None}, "unless"), ({**ABSENCE, "unless": "node"}, "unless"), ({**ABSENCE, "unless": []}, "unless"),
-    ({**ABSENCE, "condition": "is_pack"}, "condition"), ({**ABSENCE, "before": "x"}, "before"),
+    ({**ABSENCE, "unless": None}, "unless"), ({**ABSENCE, "unless": "node"}, "unless"), ({**ABSENCE, "unless": []},
+    "unless"), ({**ABSENCE, "condition": "is_pack"}, "condition"), ({**ABSENCE, "before": "x"}, "before"),
     ({**ABSENCE, "within": "0s"}, "within"), ({**ABSENCE, "unless": "count > 1"}, "unless"),
     ({**TOGETHER, "patterns": None}, "patterns"), ({**TOGETHER, "patterns": ["is_pack"]}, "patterns"),
     ({**TOGETHER, "patterns": ["is_pack"] * 6}, "patterns"), ({**TOGETHER, "patterns": "is_pack"}, "patterns"),
@@ -355,11 +361,13 @@ def test_a_condition_is_a_text(source: object) -> None:
 
 @pytest.mark.parametrize("source", [
     "gate &&", "&& gate", "gate gate", "gate = true", "gate; gate", "gate, gate", "if gate", "gate and registered",
-    "not gate", "step == 'a", "step == \"a", "step == 'a\nb'", "(gate", "gate)", "[gate", "gate]", "(gate]", "gate ? gate",
-    "gate : gate", "gate ? : gate", "步骤 == 'a'", "gate\0", "step == '\ud800'", "gate \u202e", "documents == 9" + "9" * 30,
+    "not gate", "step == 'a", "step == \"a", "step == 'a\nb'", "(gate", "gate)", "[gate", "gate]", "(gate]",
+    "gate ? gate",
+    "gate : gate", "gate ? : gate", "步骤 == 'a'", "gate\0", "step == '\ud800'", "gate \u202e",
+    "documents == 9" + "9" * 30,
     "step == '\\q'", "step == '\\x00'", "step == '\\u0000'", "step == '\\000'", "step.?a == 1", "`gate`", "gate # no",
-    "'''a''' == step", '"""a""" == step', "r'''a''' == step", "gate // no", "gate /* no */", "{'a': gate}.a", "{} == {}",
-    "step in {'a': 1}", "Foo{a: 1}.a == 1", "step{}",
+    "'''a''' == step", '"""a""" == step', "r'''a''' == step", "gate // no", "gate /* no */", "{'a': gate}.a",
+    "{} == {}", "step in {'a': 1}", "Foo{a: 1}.a == 1", "step{}",
 ])  # fmt: skip
 def test_what_is_no_cel_is_refused(source: str) -> None:
     """Broken: a condition is read as something else than it looks like."""
@@ -368,13 +376,17 @@ def test_what_is_no_cel_is_refused(source: str) -> None:
 
 @pytest.mark.parametrize("source", [
     "[1].all(x, x > 0)", "[1].all(step, step > 0)", "[1] . all ( node , node > 0 )", "[1].\nall\t(x, x > 0)",
-    "[1].//c\nall(x, x > 0)", "[1].exists(step, step > 0)", "[1].exists_one(step, step > 0)", "[1].existsOne(step, step > 0)",
+    "[1].//c\nall(x, x > 0)", "[1].exists(step, step > 0)", "[1].exists_one(step, step > 0)",
+    "[1].existsOne(step, step > 0)",
     "size([1].map(step, step)) > 0", "size([1].map(step, step > 0, step)) > 0", "size([1].filter(step, step > 0)) > 0",
     "[1].\u00a0all(step, step > 0)", "[1].\u2003existsOne(step, step > 0)", "[1].\x0ball(step, step > 0)",
-    'r"\\" == step || [1].existsOne(step, step == 1) || "" == ""', "r'\\' == step || size([1].map(step, step)) > 1 || '' == ''",
-    "R'\\' == step || size([1].map(step, step)) > 1 || '' == ''", "rb'\\' == b'' || size([1].map(step, step)) > 1 || '' == ''",
+    'r"\\" == step || [1].existsOne(step, step == 1) || "" == ""',
+    "r'\\' == step || size([1].map(step, step)) > 1 || '' == ''",
+    "R'\\' == step || size([1].map(step, step)) > 1 || '' == ''",
+    "rb'\\' == b'' || size([1].map(step, step)) > 1 || '' == ''",
     "step == '\"' || [1].existsOne(step, step == 1) || step == '\"'", "has(step.a)", "has (step.a)", "has\n(step.a)",
-    "cel.bind(step, 1, step > 0)", "[1].transformList(step, node, step).size() > 0", "[1].sortBy(step, step).size() > 0",
+    "cel.bind(step, 1, step > 0)", "[1].transformList(step, node, step).size() > 0",
+    "[1].sortBy(step, step).size() > 0",
     "optional.of(1).optMap(step, step) == 1", "[1].reduce(step, node, 0, step) > 0",
 ])  # fmt: skip
 def test_comprehensions_are_refused_however_they_are_written(source: str) -> None:
@@ -384,8 +396,10 @@ def test_comprehensions_are_refused_however_they_are_written(source: str) -> Non
 
 @pytest.mark.parametrize("source", [
     "type(step) == string", "dyn(step) == 'a'", "step[0] == 'a'", "[1, 2][0] == 1", "step.lowerAscii() == 'a'",
-    "step.replace('a', 'b') == 'a'", "math.greatest(1, 2) == 2", "time.getFullYear() == 2026", "now() > time", "max(1, 2) == 2",
-    "bytes(step) == b'a'", "uint(1) == 1u", "step.size.size() > 1", ".step == 'a'", "step.length > 1", "x.y.z", "os.system('ls')",
+    "step.replace('a', 'b') == 'a'", "math.greatest(1, 2) == 2", "time.getFullYear() == 2026", "now() > time",
+    "max(1, 2) == 2",
+    "bytes(step) == b'a'", "uint(1) == 1u", "step.size.size() > 1", ".step == 'a'", "step.length > 1", "x.y.z",
+    "os.system('ls')",
 ])  # fmt: skip
 def test_only_known_functions_are_taken(source: str) -> None:
     """Broken: another release of the library has a function that we never looked at."""
@@ -393,18 +407,24 @@ def test_only_known_functions_are_taken(source: str) -> None:
 
 
 @pytest.mark.parametrize("source", [
-    "documents > 'a'", "step > 3", "!step", "!documents", "gate && documents", "documents || gate", "documents", "step", "price",
-    "time", "time - recorded", "[gate]", "null", "gate ? 1 : 2", "size(documents) > 0", "price % 2.0 == 1.0", "step * 5 == 'a'",
-    "gate && documents > 'a'", "gate || documents > 'a'", "!gate && (registered || documents > 'a')",
-    "gate || (gate || (gate && documents > 'x'))", "gate || !(gate && documents > 'x')", "gate || (gate && step > 3) == true",
+    "documents > 'a'", "step > 3", "!step", "!documents", "gate && documents", "documents || gate", "documents",
+    "step", "price",
+    "time", "time - recorded", "[gate]", "null", "gate ? 1 : 2", "size(documents) > 0", "price % 2.0 == 1.0",
+    "step * 5 == 'a'", "gate && documents > 'a'", "gate || documents > 'a'", "!gate && (registered || documents > 'a')",
+    "gate || (gate || (gate && documents > 'x'))", "gate || !(gate && documents > 'x')",
+    "gate || (gate && step > 3) == true",
     "gate ? documents > 'a' : true", "gate ? true : documents > 'a'", "!gate ? documents > 'a' : true",
     "gate ? true : gate ? true : step > 3", "(gate ? true : step) == true", "size(gate ? 'a' : 3) > 1",
     "gate || step in ['a', documents > 'a' ? 'b' : 'c']", "gate || 'a' in step", "gate || step.startsWith(3)",
-    "step == 3", "step != 3", "gate == 'true'", "price == '3'", "documents in ['1']", "step in [1, 2]", "gate || step == null",
-    "time == '2026-11-25'", "time == duration('1h')", "gate == 1", "gate || (registered && step == 3)", "step in []  || step == 1",
+    "step == 3", "step != 3", "gate == 'true'", "price == '3'", "documents in ['1']", "step in [1, 2]",
+    "gate || step == null",
+    "time == '2026-11-25'", "time == duration('1h')", "gate == 1", "gate || (registered && step == 3)",
+    "step in []  || step == 1",
     "duration('rubbish') == duration('1h')", "gate || duration('1 hour') > duration('1h')", "timestamp('2026') == time",
-    "gate || timestamp('25.11.2026') < time", "duration(step) > duration('1h')", "timestamp(step) > time", "int(step) == 1",
-    "gate || int('x') == 1", "double('x') > 1.0", "documents / 0 == 1", "documents % 0 == 1", "gate || documents / 0 == 1",
+    "gate || timestamp('25.11.2026') < time", "duration(step) > duration('1h')", "timestamp(step) > time",
+    "int(step) == 1",
+    "gate || int('x') == 1", "double('x') > 1.0", "documents / 0 == 1", "documents % 0 == 1",
+    "gate || documents / 0 == 1",
     "9223372036854775807 + documents > 0", "gate || -9223372036854775808 - documents < 0", "int(1e99) > 1",
     "time.getHours('Mars') < 5", "gate || step.matches('(')", "step.contains(3)",
 ])  # fmt: skip
@@ -415,14 +435,19 @@ def test_what_can_never_work_is_told_when_it_is_read(source: str) -> None:
 
 @pytest.mark.parametrize("source", [
     "gate && price > 3", "documents > 3.0", "price == 3", "documents in [1, 2, 3]", "step in ['a', 'b']", "step in []",
-    "1 / documents == 1", "documents / (documents - 1) == 1", "documents / sources > 2 && sources > 0", "price / 0.0 > 1.0",
-    "time - recorded > duration('1h')", "time.getHours() < 5", "time + duration('1h') > recorded", "int(region) / 100 == 3302",
+    "1 / documents == 1", "documents / (documents - 1) == 1", "documents / sources > 2 && sources > 0",
+    "price / 0.0 > 1.0",
+    "time - recorded > duration('1h')", "time.getHours() < 5", "time + duration('1h') > recorded",
+    "int(region) / 100 == 3302",
     "gate ? step == 'a' : step == 'b'", "gate ? gate : registered ? gate : registered", "(gate ? 1 : 2) == 1", "!!gate",
-    "step == \"it's\" || step == 'a \"b\"'", "step == '.all(x, y)'", "step == 'http://x'", "step == '{a}'", "step == '猪肉'",
+    "step == \"it's\" || step == 'a \"b\"'", "step == '.all(x, y)'", "step == 'http://x'", "step == '{a}'",
+    "step == '猪肉'",
     "step == 'matches(x)'", "step.matches('^[a-z]+$')", "step.matches(r'^\\w+$')", "step.matches('(a|b)+')", "true",
     "timestamp('2026-11-25T00:00:00Z') < time", "step + '-' + node == 'a-b'", "size(step) > 3 && step.size() > 3",
-    "string(documents) == '1'", "-documents < 0", "- documents - -1 == 0", "gate == registered", "(gate) && ((registered))",
-    "&&".join(["gate"] * 330), "||".join(["gate"] * 330), "+".join(["1"] * 900) + " == 900", "step == '" + "a" * 1_900 + "'",
+    "string(documents) == '1'", "-documents < 0", "- documents - -1 == 0", "gate == registered",
+    "(gate) && ((registered))",
+    "&&".join(["gate"] * 330), "||".join(["gate"] * 330), "+".join(["1"] * 900) + " == 900",
+    "step == '" + "a" * 1_900 + "'",
 ])  # fmt: skip
 def test_what_works_is_taken(source: str) -> None:
     """Broken: a good rule is refused."""
@@ -430,9 +455,12 @@ def test_what_works_is_taken(source: str) -> None:
 
 
 @pytest.mark.parametrize("source", [
-    "a&&" * 600 + "a", "!" * 1_999, "((((" * 500, "gate?gate:" * 199, "gate?" * 399, "[[[[" * 499, "-" * 1_999, "(" * 21 + "gate" + ")" * 21,
-    "gate" + "=" * 1_990, "step == " + "'a'+" * 490 + "'a' && step == 3", "==".join(["gate"] * 330), "==".join(["1"] * 660),
-    " in ".join(["step"] * 200), "gate" + ".a" * 900, "9" * 2_000, "price > " + "9" * 1_900, "'" * 1_999, "\\" * 1_999, "(gate&&" * 280,
+    "a&&" * 600 + "a", "!" * 1_999, "((((" * 500, "gate?gate:" * 199, "gate?" * 399, "[[[[" * 499, "-" * 1_999,
+    "(" * 21 + "gate" + ")" * 21,
+    "gate" + "=" * 1_990, "step == " + "'a'+" * 490 + "'a' && step == 3", "==".join(["gate"] * 330),
+    "==".join(["1"] * 660),
+    " in ".join(["step"] * 200), "gate" + ".a" * 900, "9" * 2_000, "price > " + "9" * 1_900, "'" * 1_999, "\\" * 1_999,
+    "(gate&&" * 280,
 ])  # fmt: skip
 def test_long_and_deep_conditions_are_refused_soon(source: str) -> None:
     """Broken: two lines of a rule file hold up the ledger."""
@@ -443,13 +471,19 @@ def test_long_and_deep_conditions_are_refused_soon(source: str) -> None:
 
 
 @pytest.mark.parametrize("source", [
-    "step.matches(node)", "step.matches('a' + node)", "step.matches(gate ? 'a' : node)", "step.matches(('a'))", "matches(step, node)",
-    "step.matches('a' == 'a' ? node : node)", "step.matches\n(node)", "step . matches (node)", "step.matches('a', node)", "step.matches()",
+    "step.matches(node)", "step.matches('a' + node)", "step.matches(gate ? 'a' : node)", "step.matches(('a'))",
+    "matches(step, node)",
+    "step.matches('a' == 'a' ? node : node)", "step.matches\n(node)", "step . matches (node)",
+    "step.matches('a', node)", "step.matches()",
     "step.matches('" + "a" * 10_000 + "')", "step.matches('" + "a" * 250 + "')", "step.matches(')" + "a" * 250 + "')",
-    "step.matches('a{1000}{1000}')", "step.matches('((a{100}){100}){100}')", "step.matches('(a{0,99}){99}')", "step.matches('a{99999}')",
-    "step.matches(r'\\w{50}')", "step.matches(r'\\pL{50}')", "step.matches('" + "\\\\w" * 30 + "')", "step.matches('[\\\\w]{90}')",
-    "step.matches('.{5000}')", " || ".join([f"step.matches(r'{n}\\w\\w\\w')" for n in range(20)]), "step.matches('\\x5cw{9}')",
-    "step.matches('\\u005cw{9}')", "step.matches('\\134w{9}')", "step.matches('(?=a)')", "step.matches('(a)\\\\1')", "step.matches('[')",
+    "step.matches('a{1000}{1000}')", "step.matches('((a{100}){100}){100}')", "step.matches('(a{0,99}){99}')",
+    "step.matches('a{99999}')",
+    "step.matches(r'\\w{50}')", "step.matches(r'\\pL{50}')", "step.matches('" + "\\\\w" * 30 + "')",
+    "step.matches('[\\\\w]{90}')",
+    "step.matches('.{5000}')", " || ".join([f"step.matches(r'{n}\\w\\w\\w')" for n in range(20)]),
+    "step.matches('\\x5cw{9}')",
+    "step.matches('\\u005cw{9}')", "step.matches('\\134w{9}')", "step.matches('(?=a)')", "step.matches('(a)\\\\1')",
+    "step.matches('[')",
 ])  # fmt: skip
 def test_patterns_are_written_out_short_and_cheap(source: str) -> None:
     """Broken: a pattern of twenty characters takes a tenth of a second, for each item of each event."""
@@ -488,13 +522,16 @@ def test_a_pattern_that_is_taken_costs_little_each_time() -> None:
     ("price > 3.0", {}, None), ("!(price > 3.0)", {}, None), ("price > 3.0 && gate", {"gate": True}, None),
     ("price > 3.0 && gate", {"gate": False}, False), ("gate && price > 3.0", {"gate": False}, False),
     ("gate || price > 3.0", {"gate": True}, True), ("price > 3.0 || gate", {"gate": True}, True),
-    ("price > 3.0 || gate", {"gate": False}, None), ("gate ? registered : price > 3.0", {"gate": True, "registered": True}, True),
+    ("price > 3.0 || gate", {"gate": False}, None), ("gate ? registered : price > 3.0", {"gate": True,
+    "registered": True}, True),
     ("gate ? price > 3.0 : registered", {"gate": True, "registered": True}, None), ("price != 3.0", {}, None),
     ("step == step", {}, None), ("documents / sources > 2", {"documents": 4, "sources": 0}, None),
     ("sources != 0 && documents / sources > 1", {"documents": 4, "sources": 0}, False),
-    ("int(region) > 5", {"region": ""}, None), ("int(region) > 5", {"region": "9" * 30}, None), ("gate", {"gate": "yes"}, None),
+    ("int(region) > 5", {"region": ""}, None), ("int(region) > 5", {"region": "9" * 30}, None), ("gate",
+    {"gate": "yes"}, None),
     ("documents + sources > 1", {"documents": 2**63 - 1, "sources": 1}, None), ("price > 3.0", {"price": "x"}, None),
-    ("price > 3.0", {"price": float("nan")}, None), ("time.getHours() == 8", {"time": datetime(2026, 11, 25, 8, tzinfo=UTC)}, True),
+    ("price > 3.0", {"price": float("nan")}, None), ("time.getHours() == 8", {"time": datetime(2026, 11, 25, 8,
+    tzinfo=UTC)}, True),
 ])  # fmt: skip
 def test_what_is_not_known_is_not_false(source: str, facts: dict[str, Value], holds: bool | None) -> None:
     """Broken: `no certificate` is told of goods of which nobody knows; or the answer waits for what it does not need."""
@@ -503,8 +540,8 @@ def test_what_is_not_known_is_not_false(source: str, facts: dict[str, Value], ho
 
 @pytest.mark.parametrize(("kind", "value", "facts"), [
     ("value_count", "int(region) / 100", {"region": ""}), ("value_count", "documents / sources", {"sources": 0}),
-    ("value_sum", "price / 0.0", {}), ("value_sum", "double(region)", {"region": "x"}), ("value_sum", "price", {"price": 1e999}),
-    ("value_count", "100 / documents", {"documents": 0}),
+    ("value_sum", "price / 0.0", {}), ("value_sum", "double(region)", {"region": "x"}), ("value_sum", "price",
+    {"price": 1e999}), ("value_count", "100 / documents", {"documents": 0}),
 ])  # fmt: skip
 def test_a_value_that_cannot_be_had_is_counted_as_missing(kind: str, value: str, facts: dict[str, Value]) -> None:
     """Broken: one event without a region stops the watcher for good, or one infinite price the sum."""
@@ -526,10 +563,14 @@ def test_what_is_not_known_of_the_groups_makes_no_warning() -> None:
 
 # --- Any text -----------------------------------------------------------------------------------------------
 
-PIECES = st.sampled_from([*"()[]{}?:!&|<>=+-*/%.,'\"\\ \n#", "&&", "||", "==", " in ", "gate", "step", "price", "documents", "time",
-                          "1", "2.5", "'a'", "r'", "true", "null", "matches(", "size(", "has(", ".all(", "duration(", "//", "\ud800"])  # fmt: skip
-LINES = st.sampled_from([*"-:?[]{}&*!|>'\"%@`#, \n\t", "rules:", "\n  - ", "id: a", "when: gate", "  ", "!!", "&a ", "*a", "---\n", "\0",
-                         "window: {", "type: absence", "within: 1h", "by: [node]", "<<: ", "~", "1e999", "0x", "\U0001f600"])  # fmt: skip
+PIECES = st.sampled_from([*"()[]{}?:!&|<>=+-*/%.,'\"\\ \n#", "&&", "||", "==", " in ", "gate", "step", "price",
+    "documents", "time",
+                          "1", "2.5", "'a'", "r'", "true", "null", "matches(", "size(", "has(", ".all(", "duration(",
+                          "//", "\ud800"])  # fmt: skip
+LINES = st.sampled_from([*"-:?[]{}&*!|>'\"%@`#, \n\t", "rules:", "\n  - ", "id: a", "when: gate", "  ", "!!", "&a ",
+    "*a", "---\n", "\0",
+                         "window: {", "type: absence", "within: 1h", "by: [node]", "<<: ", "~", "1e999", "0x",
+                         "\U0001f600"])  # fmt: skip
 
 
 @settings(max_examples=300, deadline=None)
@@ -556,9 +597,11 @@ def test_any_condition_is_taken_or_refused(source: str) -> None:
         assert found.holds(context_of({})) in (True, False, None)
 
 
-SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.sampled_from(["1h", "gate", "item", "count > 1"]))  # fmt: skip
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.sampled_from(["1h",
+    "gate", "item", "count > 1"]))  # fmt: skip
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(
-    ["type", "within", "unless", "value", "zh", "en", "fires", "facts", "after"]), inner, max_size=3), max_leaves=6)  # fmt: skip
+    ["type", "within", "unless", "value", "zh", "en", "fires", "facts", "after"]), inner, max_size=3),
+        max_leaves=6)  # fmt: skip
 
 
 @settings(max_examples=300, deadline=None)
@@ -631,7 +674,7 @@ def test_a_shipped_rule_says_why_to_whom_and_with_examples(name: str) -> None:
         bare_zh, bare_en = (re.sub(r"\{[^}]*\}", "", one) for one in (text.chinese, text.english))
         assert CHINESE.search(bare_zh) and ENGLISH.search(bare_en) and not CHINESE.search(bare_en)
         assert not re.search(r"[a-z]{4,}", bare_zh), "no English in it"
-    assert rule.source and {True} <= {one.fires for one in rule.examples}
+    assert rule.source and {one.fires for one in rule.examples} == {True, False}
     assert list(wrong_examples(rule)) == []
     assert set(re.findall(r"\{([a-z_]+)", rule.message.chinese)) == set(
         re.findall(r"\{([a-z_]+)", rule.message.english)

@@ -1,4 +1,4 @@
-"""What rules remember, against a slow definition of each window: minute by minute, over everything that was ever seen."""
+"""What rules remember, against a slow definition of each window: minute by minute, over all that was ever seen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,0 +1,323 @@
+// The terminal of a stall or pharmacy. Scans are sent under ids of their own; what cannot be sent is kept on this device,
+// in IndexedDB, and sent again under the same id until the ledger has it. A keyboard scanner is read by the keys' places
+// (KeyboardEvent.code), so that neither an input method nor another layout changes what it says.
+
+import { ask, make } from "/static/app.js";
+
+const till = document.querySelector("#till");
+const words = JSON.parse(till.dataset.texts);
+const by = (id) => document.querySelector(`#${id}`);
+const [node, step, command, party, scan, goods, quantity, price, counterparty, result] =
+  ["node", "step", "command", "party", "scan", "goods", "quantity", "price", "counterparty", "result"].map(by);
+const LEASE_LEAST = 5;
+
+// --- what is kept on this device ------------------------------------------------------------------------------------
+
+const opening = new Promise((resolve, reject) => {
+  const request = indexedDB.open("suyuan-terminal", 1);
+  request.onupgradeneeded = () => {
+    request.result.createObjectStore("outbox", { keyPath: "scan" });
+    request.result.createObjectStore("codes", { keyPath: "series" });
+  };
+  request.onsuccess = () => resolve(request.result);
+  request.onerror = () => reject(request.error);
+});
+
+/** One request of the browser's database, as a promise. */
+async function stored(store, mode, action) {
+  const base = await opening;
+  return new Promise((resolve, reject) => {
+    const transaction = base.transaction(store, mode);
+    const request = action(transaction.objectStore(store));
+    transaction.oncomplete = () => resolve(request.result);
+    transaction.onerror = () => reject(transaction.error);
+  });
+}
+const waiting = () => stored("outbox", "readonly", (store) => store.getAll());
+const keep = (entry) => stored("outbox", "readwrite", (store) => store.put(entry));
+const drop = (id) => stored("outbox", "readwrite", (store) => store.delete(id));
+
+// --- sending --------------------------------------------------------------------------------------------------------
+
+const refusal = (error) => error.status !== undefined && error.status < 500 && error.status !== 401 && error.status !== 429;
+
+/** Send one entry. Gives the answer, or throws: with a status if the ledger refused it, without if it was not reached. */
+async function send(entry) {
+  const body = { ...entry.body };
+  if (entry.late && entry.path === "/scans") body.offline = true;
+  if (entry.late && entry.path !== "/scans") body.mode = "offline";
+  return ask(entry.path, { method: "POST", body });
+}
+
+let sending = false;
+async function flush() {
+  if (sending) return;
+  sending = true;
+  try {
+    for (const entry of (await waiting()).filter((one) => !one.refused).sort((a, b) => a.kept - b.kept)) {
+      try {
+        await send(entry);
+        await drop(entry.scan);
+        note("✓", entry.shown, words.recorded);
+      } catch (error) {
+        if (!refusal(error)) break;
+        await keep({ ...entry, refused: error.message });
+        note("✗", entry.shown, `${words.set_aside} ${error.message}`);
+      }
+    }
+  } finally {
+    sending = false;
+    await tell();
+  }
+}
+
+async function tell() {
+  const all = await waiting();
+  const count = all.filter((one) => !one.refused).length;
+  const aside = all.length - count;
+  by("state").textContent = `${navigator.onLine ? "● " : "○ "}${count ? `${count} ${words.queued}` : ""}${aside ? ` · ${aside} ${words.set_aside}` : ""}`;
+}
+
+/** A slip's code from those that were leased ahead, or nothing while the ledger can give one itself. */
+async function leased(series) {
+  const found = await stored("codes", "readonly", (store) => store.get(series));
+  if (!found?.codes.length) return null;
+  const [first, ...codes] = found.codes;
+  await stored("codes", "readwrite", (store) => store.put({ series, codes }));
+  return first;
+}
+
+async function lease() {
+  if (isDrugs() || !step.value.endsWith("_sale") || !party.value) return;
+  const series = `${node.value} ${party.value}`;
+  const found = await stored("codes", "readonly", (store) => store.get(series));
+  if ((found?.codes.length ?? 0) >= LEASE_LEAST) return;
+  try {
+    const answer = await ask("/leases", { method: "POST", body: { node: node.value, party: party.value, count: 50 } });
+    await stored("codes", "readwrite", (store) => store.put({ series, codes: [...(found?.codes ?? []), ...answer.codes] }));
+  } catch { /* no network, or not allowed: the ledger numbers the slips while it is there */ }
+}
+
+// --- what a person sees and hears -----------------------------------------------------------------------------------
+
+let audio;
+function sound(good) {
+  try {
+    audio ??= new AudioContext();
+    const tone = audio.createOscillator();
+    const gain = audio.createGain();
+    tone.frequency.value = good ? 880 : 220;
+    gain.gain.setValueAtTime(0.15, audio.currentTime);
+    gain.gain.exponentialRampToValueAtTime(0.001, audio.currentTime + (good ? 0.15 : 0.6));
+    tone.connect(gain).connect(audio.destination);
+    tone.start();
+    tone.stop(audio.currentTime + (good ? 0.15 : 0.6));
+  } catch { /* no sound here: colour and words say it */ }
+}
+
+function answer(kind, title, ...lines) {
+  const place = by("answer");
+  place.className = `big ${kind}`;
+  place.replaceChildren(make("p", { class: "answer" }, title), ...lines.filter(Boolean).map((line) => make("p", {}, line)));
+  if (kind !== "conditional") sound(kind === "admitted");
+}
+
+function note(mark, what, said) {
+  const line = make("li", {}, `${mark} ${new Date().toLocaleTimeString("zh-CN")} ${what} ${said}`);
+  by("history").prepend(line);
+  while (by("history").children.length > 50) by("history").lastChild.remove();
+}
+
+function slipOf(trace, body) {
+  const place = by("slip");
+  place.replaceChildren(
+    make("h2", {}, words.slip), make("p", { class: "code" }, trace), make("p", {}, `${goods.selectedOptions[0]?.textContent ?? ""} ${body.quantity ?? ""} kg`),
+    make("p", {}, body.at), make("p", { class: "code" }, `${location.origin}/t/${trace}`));
+  place.hidden = by("print").hidden = false;
+}
+
+// --- scanning -------------------------------------------------------------------------------------------------------
+
+const isDrugs = () => node.selectedOptions[0]?.dataset.drugs === "1";
+
+function nowText() {
+  const at = new Date();
+  const offset = -at.getTimezoneOffset();
+  const two = (number) => String(Math.floor(Math.abs(number))).padStart(2, "0");
+  const local = new Date(at.getTime() + offset * 60000).toISOString().slice(0, 19);
+  return `${local}${offset < 0 ? "-" : "+"}${two(offset / 60)}:${two(Math.abs(offset) % 60)}`;
+}
+
+async function drug(text) {
+  const path = `/packs/${encodeURIComponent(text)}`;
+  if (command.value === "verify") {
+    const found = await ask(`${path}?node=${node.value}`);
+    const pack = found.packs?.[0] ?? found;
+    const may = pack.maySell ?? found.maySell;
+    answer(may ? "admitted" : "refused", may ? words.may_sell : words.may_not, reasonsOf(pack));
+    note(may ? "✓" : "✗", text, may ? words.may_sell : words.may_not);
+    return;
+  }
+  await deliver({ path: `${path}/supply`, body: { node: node.value, at: nowText() }, shown: text, good: words.sold });
+}
+
+function reasonsOf(pack) {
+  return (pack?.reasons ?? []).map((one) => `${one.chinese ?? ""} ${one.english ?? one}`).join("; ");
+}
+
+async function food(text) {
+  const body = { node: node.value, step: step.value, at: nowText() };
+  const given = { party, goods, quantity, price, counterparty, result };
+  for (const [name, field] of Object.entries(given)) if (field.value.trim()) body[name] = field.value.trim();
+  if (text) body.scanned = text;
+  if (step.value.endsWith("_sale")) {
+    const trace = await leased(`${node.value} ${party.value}`);
+    if (trace) body.trace = trace;
+  }
+  await deliver({ path: "/scans", body, shown: `${step.selectedOptions[0].textContent} ${text || goods.value} ${quantity.value}`, good: words.recorded });
+  quantity.value = "";
+}
+
+/** Send under a new id; what cannot be sent is kept. */
+async function deliver({ path, body, shown, good }) {
+  const id = crypto.randomUUID();
+  const entry = { scan: id, path, body: { ...body, scan: id }, shown, kept: Date.now(), late: false };
+  await keep({ ...entry, late: true });  // first on this device, then on its way
+  try {
+    let found;
+    try {
+      found = await send(entry);
+    } catch (error) {
+      if (!error.problem?.again || !confirm(`${words.confirm} ${error.message}`)) throw error;
+      entry.body.confirm = true;
+      found = await send(entry);
+    }
+    await drop(id);
+    const trace = found.trace ?? body.trace;
+    answer("admitted", words.yes, good, (found.warnings ?? []).map((one) => `${one.chinese} ${one.english}`).join("; "), reasonsOf(found.packs?.[0]));
+    note("✓", shown, good);
+    if (trace) slipOf(trace, body);
+  } catch (error) {
+    if (refusal(error)) {
+      await drop(id);
+      answer("refused", words.no, reasonsOf(error.problem?.packs?.[0]) || error.message);
+      note("✗", shown, error.message);
+    } else {
+      answer("conditional", words.queued, shown);
+      if (body.trace) slipOf(body.trace, body);
+    }
+  }
+  await tell();
+}
+
+async function take(text) {
+  scan.value = "";
+  try {
+    await (isDrugs() ? drug(text) : food(text));
+  } catch (error) {
+    answer("refused", words.no, error.message);
+  }
+  scan.focus();
+}
+
+// --- a scanner that is a keyboard -------------------------------------------------------------------------------------
+
+const SHIFTED = { 1: "!", 2: "@", 3: "#", 4: "$", 5: "%", 6: "^", 7: "&", 8: "*", 9: "(", 0: ")" };
+const SIGNS = { Minus: "-_", Equal: "=+", BracketLeft: "[{", BracketRight: "]}", Backslash: "\\|", Semicolon: ";:",
+  Quote: "'\"", Comma: ",<", Period: ".>", Slash: "/?", Backquote: "`~", Space: "  ",
+  NumpadDecimal: "..", NumpadSubtract: "--", NumpadAdd: "++", NumpadDivide: "//", NumpadMultiply: "**" };
+
+/** What a key of a US keyboard says, by its place; nothing for keys that say nothing. */
+export function characterOf({ code, shiftKey, ctrlKey }) {
+  if (ctrlKey) return code === "BracketRight" ? "\x1d" : "";
+  const letter = /^Key([A-Z])$/.exec(code)?.[1];
+  if (letter) return shiftKey ? letter : letter.toLowerCase();
+  const digit = /^(?:Digit|Numpad)([0-9])$/.exec(code)?.[1];
+  if (digit) return shiftKey && code.startsWith("Digit") ? SHIFTED[digit] : digit;
+  return SIGNS[code]?.[shiftKey ? 1 : 0] ?? "";
+}
+
+function odd(event) {
+  let text = "";
+  if (event.getModifierState("CapsLock")) text = words.caps;
+  else if (event.isComposing || event.key === "Process" || event.keyCode === 229) text = words.ime;
+  else if (event.key.length === 1 && /^(Key|Digit)/.test(event.code) && event.key.toLowerCase() !== characterOf(event).toLowerCase()) text = words.layout;
+  if (text) by("warn").textContent = text;
+  by("warn").hidden = !text;
+}
+
+let typed = false;  // a person types on the screen or keyboard: then the field is an ordinary one
+scan.addEventListener("keydown", (event) => {
+  odd(event);
+  if (event.code === "Enter" || event.code === "NumpadEnter" || (event.code === "Tab" && scan.value)) {
+    event.preventDefault();
+    if (scan.value.trim()) take(scan.value.trim());
+    return;
+  }
+  if (typed || event.metaKey || event.altKey || (event.ctrlKey && event.code !== "BracketRight")) return;
+  const character = characterOf(event);
+  if (character) {
+    event.preventDefault();
+    scan.value += character;
+  }
+});
+by("keyboard").addEventListener("click", () => {
+  typed = !typed;
+  scan.inputMode = typed ? "text" : "none";
+  by("keyboard").setAttribute("aria-pressed", String(typed));
+  scan.focus();
+});
+by("send").addEventListener("click", () => take(scan.value.trim()));
+by("print").addEventListener("click", () => print());
+
+// --- a camera, where the browser can read codes ---------------------------------------------------------------------
+
+by("camera").addEventListener("click", async () => {
+  if (!("BarcodeDetector" in globalThis)) {
+    answer("conditional", words.camera_none);
+    return;
+  }
+  const video = by("video");
+  const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  video.srcObject = stream;
+  video.hidden = false;
+  await video.play();
+  const detector = new BarcodeDetector({ formats: ["data_matrix", "qr_code", "code_128", "ean_13"] });
+  const stop = () => { stream.getTracks().forEach((track) => track.stop()); video.hidden = true; };
+  const look = async () => {
+    const [found] = await detector.detect(video).catch(() => []);
+    if (found) { stop(); take(found.rawValue); } else if (!video.hidden) requestAnimationFrame(look);
+  };
+  look();
+});
+
+// --- the page -------------------------------------------------------------------------------------------------------
+
+function arrange() {
+  const drugs = isDrugs();
+  const kind = node.selectedOptions[0]?.dataset.kind ?? "";
+  for (const one of document.querySelectorAll(".food")) one.hidden = drugs;
+  for (const one of document.querySelectorAll(".drugs")) one.hidden = !drugs;
+  let first = null;
+  for (const one of step.options) {
+    one.hidden = one.dataset.at !== "" && !one.dataset.at.split(" ").includes(kind);
+    if (!one.hidden && one.dataset.at !== "") first ??= one;
+  }
+  const wanted = [...step.options].find((one) => !one.hidden && one.value.endsWith("_sale")) ?? first;
+  if (wanted && step.selectedOptions[0]?.hidden !== false) step.value = wanted.value;
+  localStorage.setItem("node", node.value);
+  lease();
+}
+
+node.value = [...node.options].some((one) => one.value === localStorage.getItem("node")) ? localStorage.getItem("node") : node.value;
+party.value = localStorage.getItem("party") ?? "";
+party.addEventListener("change", () => { localStorage.setItem("party", party.value); lease(); });
+node.addEventListener("change", arrange);
+step.addEventListener("change", lease);
+addEventListener("online", flush);
+addEventListener("offline", tell);
+setInterval(flush, 5000);
+arrange();
+flush();
+scan.focus();
+if ("serviceWorker" in navigator) navigator.serviceWorker.register("/terminal/worker.js", { scope: "/terminal" }).catch(() => {});

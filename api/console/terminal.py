@@ -1,0 +1,52 @@
+"""The terminal of a stall or pharmacy in a browser: one page, its own worker, and the ledger's ordinary routes.
+
+The page keeps what it could not send in the browser's own database, under the same ids, as `scanners/terminal` does.
+"""
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy import select
+
+from api.auth import Anybody, LedgerHere, MayCapture
+from api.console.pages import HEADERS, HERE, page
+from ledger.access import Actor
+from ledger.codes import node_text
+from ledger.steps import STEPS
+from ledger.tables import goods as goods_table
+from ledger.tables import node as node_table
+
+router = APIRouter(tags=["pages"], include_in_schema=False)
+DRUG_KINDS = ("pharmacy", "hospital")
+NODES_MAX = 200
+
+
+@router.get("/terminal")
+def terminal_page(request: Request, ledger: LedgerHere, actor: MayCapture) -> Response:
+    """Scan, and see yes or no."""
+    with ledger.database.read() as connection:
+        question = select(node_table.c.node, node_table.c.name, node_table.c.kind).where(
+            node_table.c.open, node_table.c.node > 1
+        )
+        if not actor.sees_all:
+            question = question.where(node_table.c.node.in_(sorted(actor.nodes)))
+        rows = connection.execute(question.order_by(node_table.c.node).limit(NODES_MAX)).all()
+        goods = connection.execute(select(goods_table.c.goods, goods_table.c.name).order_by(goods_table.c.goods)).all()
+    nodes = [
+        {"node": node_text(row.node), "name": row.name, "kind": row.kind or "", "drugs": row.kind in DRUG_KINDS}
+        for row in rows
+    ]
+    steps = [
+        {"name": step.name, "chinese": step.chinese, "at": sorted(step.at or ()), "needs": sorted(step.needs)}
+        for step in STEPS
+    ]
+    return page(request, "terminal.html", actor, nodes=nodes, steps=steps, goods=goods, home=_home(actor))
+
+
+def _home(actor: Actor) -> str:
+    return node_text(actor.home_node)
+
+
+@router.get("/terminal/worker.js")
+async def worker(_: Anybody) -> Response:
+    """The page's worker: it keeps the page for when there is no network. Its scope is the terminal alone."""
+    text = (HERE / "static" / "terminal-worker.js").read_bytes()
+    return Response(text, media_type="text/javascript", headers={**HEADERS, "Service-Worker-Allowed": "/terminal"})

@@ -1,0 +1,12 @@
+"""The catalogue filled: whoever imports this has every report. Reports know the catalogue; it knows none of them.
+
+A new report is a module with a `REPORT`, and a word in the list below.
+"""
+
+from reports import dossier, integrity, recall_report
+from reports.catalogue import REPORTS, register, report_of
+
+for _report in (dossier.REPORT, recall_report.REPORT, integrity.REPORT):
+    register(_report)
+
+__all__ = ["REPORTS", "report_of"]
