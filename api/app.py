@@ -30,7 +30,8 @@ from api import (
     warnings,
 )  # fmt: skip
 from api.auth import Anybody
-from api.console import market, supervision, terminal, tracing, views
+from api.console import labels, market, public, supervision, terminal, tracing, views
+from api.console.looks import Looks
 from api.feed import Feed
 from api.ledger import Ledger
 
@@ -66,8 +67,8 @@ _TOP = [
 
 _MODULES = (
     bulk, packs, scans, capture, official, stock, bills, receiving, recalls, access_checks, verification, trace,
-    log, registry, warnings, notices, credentials, supervision, tracing, market,
-    terminal, views, health,
+    log, registry, warnings, notices, credentials, supervision, tracing, market, labels,
+    terminal, public, views, health,
 )  # fmt: skip
 """In the order in which a path is looked for."""
 
@@ -87,7 +88,7 @@ def create_app(ledger: Ledger | None, lifespan: Lifespan[FastAPI] | None = None)
     if ledger is not None:
         open_to(app, ledger)
     problems.install(app)
-    views.install(app, problems.answer)
+    views.install(app)
     for module in _MODULES:
         for route in module.router.routes:  # an included router is asked by itself: half of a short request's time
             if isinstance(route, APIRoute):
@@ -110,6 +111,7 @@ def open_to(app: FastAPI, ledger: Ledger) -> None:
     app.state.ledger = ledger
     app.state.bulk = bulk.Runner(ledger)
     app.state.feed = Feed(ledger.database)
+    app.state.looks = Looks()
 
 
 def tune_runtime() -> None:

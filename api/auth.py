@@ -47,6 +47,7 @@ class Rule:
         actor = ledger.gate.known(given)
         if actor is None:
             actor = await ledger.ask(ledger.gate, given)
+        request.state.actor = actor
         actor.require(action)
         return actor
 

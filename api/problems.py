@@ -27,6 +27,7 @@ from ledger.errors import (
     NotRecorded,
     NotSignedIn,
     Outpaced,
+    TooOften,
     Unacceptable,
     UnacceptableEvent,
     UnacceptableRecord,
@@ -50,6 +51,7 @@ STATUS: dict[type[LedgerError], tuple[int, str]] = {
     NotSignedIn: (401, "SecurityException"),
     NotAllowed: (403, "SecurityException"),
     LimitExceeded: (413, "CaptureLimitExceededException"),
+    TooOften: (429, "ImplementationException"),
     Busy: (503, "ImplementationException"),
     Unavailable: (503, "ImplementationException"),
     LedgerDamaged: (500, "ImplementationException"),
@@ -139,6 +141,8 @@ async def answer(_: Request, error: Exception) -> Response:
         _log.error("%s", error)
     if isinstance(error, Busy | Unavailable):
         headers["Retry-After"] = str(Busy.retry_after_s)
+    if isinstance(error, TooOften):
+        headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, NotSignedIn):
         headers["WWW-Authenticate"] = 'Bearer realm="suyuan"'
     if isinstance(error, LimitExceeded):

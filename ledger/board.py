@@ -87,9 +87,8 @@ def read_board(connection: Connection, since: datetime, nodes: frozenset[int] | 
         for row in connection.execute(question)
     ]  # fmt: skip
     levels = select(warning.c.level, func.count()).where(warning.c.status != "closed", warning.c.hidden.is_(None))
-    open_ = {Level(level): count for level, count in connection.execute(
-        levels.where(mine(warning.c.node)).group_by(warning.c.level)
-    ).tuples()}  # fmt: skip
+    counted = connection.execute(levels.where(mine(warning.c.node)).group_by(warning.c.level))
+    open_ = {Level(level): count for level, count in counted}
     size = connection.execute(select(func.max(checkpoint.c.size))).scalar() or 0
     return Board(
         rows, _kind_count(connection, Kind.REFUSAL, since, mine), _kind_count(connection, Kind.CHECK, since, mine),
@@ -99,7 +98,7 @@ def read_board(connection: Connection, since: datetime, nodes: frozenset[int] | 
 
 def _by_node(connection: Connection, column: Any, where: Any, table: Any) -> list[tuple[int, int]]:
     question = select(column, func.count()).select_from(table).where(where).group_by(column)
-    return [(node, count) for node, count in connection.execute(question).tuples()]
+    return [(node, count) for node, count in connection.execute(question)]
 
 
 def _kind_count(connection: Connection, kind: Kind, since: datetime, mine: Any) -> int:

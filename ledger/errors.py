@@ -14,6 +14,7 @@
     |-- NotSignedIn         no credential, or one that is unknown, expired or revoked
     |-- NotAllowed          the credential's role or nodes do not cover this
     |-- LimitExceeded       larger or deeper than this installation takes
+    |-- TooOften            this address looked up too many codes; after a while it may again
     |-- Busy                too much waits already; the same request again later is safe
     |-- Unavailable         the database cannot be reached or used
     |-- LedgerDamaged       stored bytes and stored hashes disagree
@@ -142,6 +143,14 @@ class NotAllowed(LedgerError):
 
 class LimitExceeded(LedgerError):
     """Larger, longer or deeper than the limit; the message names the limit."""
+
+
+class TooOften(LedgerError):
+    """One address asked too often. In `retry_after_s` seconds it may ask again."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(f"查询太频繁,请 {retry_after_s} 秒后再试 too many look-ups: try again in {retry_after_s} s")
 
 
 class Busy(LedgerError):

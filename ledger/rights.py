@@ -28,6 +28,7 @@ from ledger.tables import (
     VERSIONS,
     capture_job,
     pack_job,
+    report_job,
 )
 
 ERASER = "suyuan_eraser"
@@ -99,7 +100,8 @@ def _set_rights(connection: psycopg.Connection, application: str) -> None:
     name = sql.Identifier(connection.info.dbname)  # rules are tried on what has been, on tables that vanish
     connection.execute(sql.SQL("GRANT TEMPORARY ON DATABASE {} TO {}").format(name, role))
     connection.execute(sql.SQL("GRANT SELECT ON alembic_version TO {}").format(role))
-    insert_only, changing = (*APPEND_ONLY, VERSIONS, capture_job), (*POSITIONS, *REGISTRY, SEARCH, pack_job)
+    insert_only = (*APPEND_ONLY, VERSIONS, capture_job)
+    changing = (*POSITIONS, *REGISTRY, SEARCH, pack_job, report_job)
     for tables, rights in (
         (insert_only, "SELECT, INSERT"), (changing, "SELECT, INSERT, UPDATE"),
         ((*FOLLOWERS, *DELIVERIES), "SELECT, INSERT, UPDATE, DELETE"),

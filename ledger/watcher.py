@@ -268,7 +268,7 @@ class Watcher:
     def _remember(
         self, told: list[Told], hits: list[Hit], forgotten: list[tuple[int, bytes]], acts: list[_Act]
     ) -> None:
-        """Findings of each entry, in the order of the log; what is due is told before what comes."""
+        """Findings of each entry, in the order of the log; what comes is taken before what is due."""
         latest = max((self._times(one) for one in told), key=lambda clocks: clocks.event)
         until = Clocks(
             max(self.clocks.event, latest.event), max(self.clocks.record, *(one.entry.record_time for one in told))

@@ -163,13 +163,21 @@ class _Walk:
     def _begun(self, key: Key) -> None:
         """A lot or container was asked for, which may be in many places: only its beginning is told."""
         begins = self._beginnings(key)
-        if not begins or len({seat_of(step).site for step in begins}) > 1:
+        if not begins or len({seat_of(step).site for step in begins}) > 1 or self._came_otherwise(key, begins):
             self._way.open[key] = None
             return
         self._begin(key, begins)
         seat = seat_of(begins[0])
         left = [one.time for one in self._of(key) if one.business_step in LEAVING and seat.covers(seat_of(one))]
         self._wait(key, seat, min(left, default=LAST))
+
+    def _came_otherwise(self, key: Key, begins: list[Step]) -> bool:
+        """Whether a lot that nobody here made came to others without having been at its first taker."""
+        if any(step.business_step not in _COUNTED for step in begins):
+            return False
+        site = seat_of(begins[0]).site
+        others = (one for one in self._of(key) if one.business_step in COMING and seat_of(one).site != site)
+        return any(not self._sent(key, one) for one in others)
 
     def _begin(self, key: Key, begins: list[Step]) -> None:
         for step in begins:

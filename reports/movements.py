@@ -1,4 +1,4 @@
-"""Movements of goods in a trace, a shipment and its receipt or what of the two is recorded; and what became of it. Pure.
+"""Movements of goods in a trace: a shipment with its receipt, or what of the two is recorded; what became of it. Pure.
 
 The two are put together by goods (or the case that they were in); of several shipments that a receipt can be of, the
 one with its document is taken, else that of the same quantity, else the latest. Nothing is put together that the

@@ -130,6 +130,55 @@ class Town(Simulation):
             return [one for (one,) in rows]
 
 
+def rule(name: str = "failed", level: str = "yellow", when: str = 'disposition == "non_conformant"', by: str = "item",
+         watch: str = "item", more: str = "") -> str:  # fmt: skip
+    return f"""
+  - id: {name}
+    name: {{zh: 检测不合格, en: failed}}
+    level: {level}
+    watch: {watch}
+    when: '{when}'
+    subject: {by}
+    by: [{by}]
+    message: {{zh: "{{node}} 不合格", en: "failed at {{node}}"}}
+    remedy: {{zh: 停止销售, en: stop}}
+    source: a test
+    {more}"""
+
+
+def window(type_: str, within: str, rest: str) -> str:
+    return f"window: {{type: {type_}, within: {within}, lateness: 10m, {rest}}}"
+
+
+SELLS, RECEIVES = 'step == "retail_selling"', 'step == "receiving"'
+NOISY = "rules:" + "".join([
+    rule("noisy_blue", "blue", SELLS, "node"), rule("noisy_red", "red", RECEIVES, "node"),
+    rule("noisy_orange", "orange", RECEIVES, "holder"),
+    rule("noisy_count", "yellow", SELLS, "node", more=window("event_count", "2h", "condition: count >= 5")),
+    rule("noisy_sum", "yellow", SELLS, "node", more=window("value_sum", "2h", "value: quantity, condition: sum > 9.0")),
+    rule(
+        "noisy_values", "blue", SELLS, "region",
+        more=window("value_count", "1h", "value: item, condition: count > 3"),
+    ),
+    rule("noisy_absence", "blue", RECEIVES, "item", more=window("absence", "2h", f"before: 1h, unless: '{SELLS}'")),
+    rule("noisy_order", "yellow", "true", "node",
+         more=window("temporal_ordered", "3h", f"patterns: ['{RECEIVES}', '{SELLS}']")),
+    rule("noisy_lasting", "blue", SELLS, "holder", more="for: 20m"),
+])  # fmt: skip
+"""Rules of every kind that find something all day long."""
+
+
+class Lived(Town):
+    """It integrates and watches only now and then."""
+
+    lives = 0
+
+    def follow(self) -> None:
+        self.lives += 1
+        if self.lives % 4 == 0:
+            super().follow()
+
+
 def script(town: Town, events: Iterable[Json], wanted: int) -> Iterator[Json]:
     """The city's events, and between them what people do."""
     food, access = shipped()["food"], shipped()["access"]
@@ -140,11 +189,14 @@ def script(town: Town, events: Iterable[Json], wanted: int) -> Iterator[Json]:
         share = 20 * number // wanted
         if number and share > 20 * (number - 1) // wanted:
             match share:
+                case 1:
+                    town.load("noisy", NOISY)
                 case 4:
                     town.file(SILENCE, silence="000000000-a", rule="price_outlier", until=until, cause="促销")
                     town.load("food", food.replace("level: blue", "level: orange", 2))
                 case 6:
                     town.take(RULE_SET, "retire", "access")
+                    Town.follow(town)
                     handled += town.open_warnings(3)
                     for one in handled:
                         town.file(HANDLING, warning=one, due=time_text(datetime(2026, 11, 2, 12, tzinfo=UTC)))
@@ -170,8 +222,6 @@ def script(town: Town, events: Iterable[Json], wanted: int) -> Iterator[Json]:
                 case 16:
                     town.take(HANDLING, "reopen", handled[0])
                     town.take(RULE_SET, "retire", "more")
-                case _:
-                    pass
         told.append(event)
         yield event
 
@@ -183,10 +233,11 @@ def lived(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with psycopg.connect(cluster.url(SUPERUSER, "postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE suyuan OWNER {OWNER}")
     own = Own(Database(cluster.url(APPLICATION, name), cluster.url(OWNER, name), cluster.ensure_running), name, cluster)
-    town = Town(own.database, tmp_path_factory.mktemp("lived") / "keys")
+    town = Lived(own.database, tmp_path_factory.mktemp("lived") / "keys")
     city = City(8, FIRST, nodes=24, parties=70, events=600, days=1, plant_every=1)
     town.found_city(city)
     town.live(script(town, city.events(), 800), datetime(2026, 11, 2, 20, tzinfo=UTC))
+    Town.follow(town)
     town.close()
     yield own, kept(own)
     own.database.close()
@@ -197,11 +248,12 @@ def lived(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def test_the_day_that_is_followed_anew_has_all_that_can_happen_to_a_warning(lived: tuple[Own, Any]) -> None:
     """A day on which nothing happens is followed alike by any watcher: this one has every kind of notice."""
     _, expected = lived
+    print("DBG", sorted({row[2] for row in expected["notice"]}), len(expected["warning"]), len({row[2] for row in expected["warning"]}), {str(row[15]).split(" ")[0] for row in expected["warning"]}, len(expected["rule_pending"]), len(expected["rule_window"]), flush=True)
     types = {row[2] for row in expected["notice"]}
     assert types >= {"warning.raised", "warning.handled", "warning.closed", "warning.reopened", "warning.escalated"}
     assert types >= {"rules.filed", "rules.live", "rules.retired", "hold.filed"}
-    assert len(expected["warning"]) > 10 and len({row[2] for row in expected["warning"]}) > 6
-    assert any(row[15] and row[15].startswith("silence") for row in expected["warning"]) or True
+    assert len(expected["warning"]) > 30 and len({row[2] for row in expected["warning"]}) > 8
+    assert {"silence", "warning"} >= {str(row[15]).split(" ")[0] for row in expected["warning"] if row[15]} > set()
     assert expected["rule_pending"] and expected["rule_window"]
 
 
@@ -233,9 +285,9 @@ class Cut(psycopg.Connection):
         return found
 
     def cursor(self, *args: Any, **more: Any) -> Any:
-        if not getattr(self, "_inner", False) and sys._getframe(1).f_globals["__name__"] == "ledger.watching":
-            if self._pass():
-                raise psycopg.OperationalError("cut")
+        ours = sys._getframe(1).f_globals["__name__"] == "ledger.watching"  # not what execute asks for
+        if ours and self._pass():
+            raise psycopg.OperationalError("cut")
         return super().cursor(*args, **more)
 
     @contextlib.contextmanager
@@ -246,27 +298,36 @@ class Cut(psycopg.Connection):
             raise psycopg.OperationalError("cut")
 
 
+THOROUGH = (6, 10)
+"""In these steps every statement fails once; in the others one of them."""
+
+
 @pytest.mark.parametrize("after", [False, True])
 def test_a_failure_at_any_statement_of_any_step_changes_nothing(lived: tuple[Own, Any], after: bool) -> None:
     """Half of a step that stays, or a page in memory that was never kept, would be found here."""
     own, expected = lived
     forget_all(own)
-    failures = 0
+    steps = failures = 0
     with watching(own, Cut) as connection:
         Cut.at, Cut.after = 0, after
         watcher, following = Watcher(connection, ZONE), True
-        thorough = 0
         while following:
-            Cut.number, Cut.at = 0, failures % 23 + 1
             before = watcher.position
-            try:
+            for at in range(1, 100) if steps in THOROUGH else [steps % 12 + 1]:
+                Cut.number, Cut.at = 0, at
+                try:
+                    following = watcher.step(150) > 0
+                    break
+                except psycopg.OperationalError as error:
+                    assert "cut" in str(error)
+                    failures += 1
+                    if watcher.position != before:
+                        break  # it was committed, and nobody had said so
+            else:
+                Cut.at = 0
                 following = watcher.step(150) > 0
-                thorough += 1
-            except psycopg.OperationalError as error:
-                assert "cut" in str(error)
-                failures += 1
-                assert watcher.position >= before
-        assert failures > 23 and thorough > 5
+            steps += 1
+    assert failures > 15 * len(THOROUGH) and steps > max(THOROUGH) + 1
     same(kept(own), expected)
 
 
@@ -428,26 +489,6 @@ class Scene(Town):
         return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def rule(name: str = "failed", level: str = "yellow", when: str = 'disposition == "non_conformant"', by: str = "item",
-         watch: str = "item", more: str = "") -> str:  # fmt: skip
-    return f"""
-  - id: {name}
-    name: {{zh: 检测不合格, en: failed}}
-    level: {level}
-    watch: {watch}
-    when: '{when}'
-    subject: {by}
-    by: [{by}]
-    message: {{zh: "{{node}} 不合格", en: "failed at {{node}}"}}
-    remedy: {{zh: 停止销售, en: stop}}
-    source: a test
-    {more}"""
-
-
-def window(type_: str, within: str, rest: str) -> str:
-    return f"window: {{type: {type_}, within: {within}, lateness: 10m, {rest}}}"
-
-
 @pytest.fixture
 def scene(own: Own, tmp_path: Path) -> Iterator[Scene]:
     """Whatever a scene brought about is found again from nothing at its end, entry by entry and all at once."""
@@ -585,6 +626,18 @@ def test_a_gap_of_hours_suspends_what_is_missing(scene: Scene) -> None:
     assert scene.told() == []
     scene.wait(15 * MINUTE)
     assert len(scene.told()) == 1
+
+
+@pytest.mark.xfail(strict=True, reason="windows._answers: the wait is put off by a gap, what may answer it is not")
+def test_what_comes_right_after_a_gap_ends_the_wait_that_it_put_off(scene: Scene) -> None:
+    """A sensor that could report to nobody for five hours, and then does, was never silent."""
+    scene.rules(rule(more=window("absence", "60m", "unless: 'disposition == \"conformant\"'")))
+    scene.happen()
+    scene.wait(30 * MINUTE)
+    scene.leap(5 * HOUR)
+    scene.happen(disposition="conformant")
+    scene.wait(2 * HOUR)
+    assert scene.told() == []
 
 
 def test_historic_data_raises_no_absence_early(scene: Scene) -> None:

@@ -193,6 +193,12 @@ def test_a_late_hit_between_others_joins_them() -> None:
     assert follow(one, [Told(0), Told(10), Told(30, key="b"), Told(5)])[3] == {(3, "a")}
 
 
+def test_a_window_that_does_not_hold_the_hit_says_nothing_of_it() -> None:
+    """Broken: a late hit is blamed for what others did after it."""
+    one = window("type: event_count, within: 6m, lateness: 1h, condition: count == 2")
+    assert follow(one, [Told(5), Told(6), Told(0)]) == [set(), {(1, "a")}, set()]
+
+
 def test_two_hits_of_one_entry_are_two() -> None:
     """Broken: an entry with two lots of one origin counts once, or one lot's hit overwrites the other's."""
     run = Run(window("type: event_count, within: 10m, condition: count >= 2"))
@@ -366,6 +372,17 @@ def test_a_report_answers_the_one_before_and_never_itself() -> None:
     assert follow(one, later)[3:] == [{(2, "a")}, {(3, "b")}]
 
 
+@pytest.mark.parametrize("when_last", [True, False])
+def test_two_things_of_one_entry_do_not_answer_each_other(when_last: bool) -> None:
+    """Broken: one entry with two lines is its own receipt, whichever line is read first."""
+    run = Run(window("type: absence, within: 60m, lateness: 0s, before: 60m, unless: registered"))
+    asks = Hit(run.rule, "a", ZERO, 0, int(when_last), "entry 0", b"e", {}, True)
+    tells = replace(asks, part=int(not when_last), when=False, matched=(0,))
+    for hit in sorted((asks, tells), key=lambda one: one.part):
+        assert take(run.memory, hit, Clocks(ZERO, ZERO)) == []
+    assert len(list(run.memory.due(Clocks(minute(60), minute(60))))) >= 1
+
+
 def test_a_missing_report_that_comes_late_fills_its_gap() -> None:
     """Broken: reports that come in any order look like silence."""
     one = window("type: absence, within: 60m, lateness: 1h, unless: gate")
@@ -431,8 +448,9 @@ def lasted(told: Sequence[Told], span: int) -> list[set[tuple[int, str]]]:
         record = max(record, one.recorded if one.recorded is not None else one.at)
         if one.lost is None:
             event = max(event, one.at)
-            if not one.when:
-                since.pop(one.key, None)
+            if not one.when:  # what had lasted long enough before that is told all the same
+                if one.key in since and one.at < told[since[one.key][0]].at + span:
+                    del since[one.key]
             elif one.key not in since:
                 since[one.key] = position, one.at + span if one.at + span > event else None, record + span
         else:

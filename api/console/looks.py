@@ -6,6 +6,7 @@ what a stranger writes into `X-Forwarded-For` counts for nothing. Pure: time is 
 """
 
 import ipaddress
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
@@ -23,10 +24,14 @@ class Looks:
     burst: int = BURST
     addresses_max: int = ADDRESSES_MAX
     _buckets: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def wait_s(self, address: str | None, at_s: float) -> float:
         """Take a token; 0, or how many seconds to wait where there is none."""
-        name = counted_as(address)
+        with self._lock:
+            return self._take(counted_as(address), at_s)
+
+    def _take(self, name: str, at_s: float) -> float:
         left, since = self._buckets.pop(name, (float(self.burst), at_s))
         left = min(float(self.burst), left + max(0.0, at_s - since) * self.per_minute / 60)
         taken = left >= 1

@@ -17,7 +17,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; media-src 'self' blob:; worker-src 'self'; manifest-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
 }  # fmt: skip
@@ -28,6 +28,7 @@ MENU: tuple[tuple[str, str, Action], ...] = (
     ("/console/trace", "trace", Action.TRACE),
     ("/console/recalls", "recalls", Action.CHECK_PACKS),
     ("/console/market", "market", Action.REGISTER),
+    ("/console/labels", "labels", Action.CAPTURE),
     ("/console/reports", "reports", Action.TRACE),
     ("/console/assessment", "assessment", Action.SEE_BOARD),
     ("/console/log", "log", Action.SEE_READINGS),

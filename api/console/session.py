@@ -58,7 +58,8 @@ def key_of(request: Request, secret: bytes, now: datetime) -> str | None:
     if found is None:
         return None
     key, token = found
-    if request.method not in _SAFE and not hmac.compare_digest(request.headers.get(TOKEN_HEADER, ""), token):
+    shown = request.headers.get(TOKEN_HEADER, "").encode()
+    if request.method not in _SAFE and not hmac.compare_digest(shown, token.encode()):
         raise NotAllowed("this came from no page of ours: load the page again, and send its token")
     request.state.csrf = token
     return key

@@ -138,7 +138,9 @@ def _days(story: Story, told: list[dict[str, Any]], zone: ZoneInfo) -> list[tupl
 def _papers(story: Story) -> list[tuple[str, str, str]]:
     """Certificates, each once: its kind in Chinese and English, and its number."""
     found = dict.fromkeys(paper for one in story.steps for paper in one.certificates)
-    return [(_VOUCHERS[kind].chinese, TEXTS[f"voucher_{kind}"][1], number) for kind, number in found if kind in _VOUCHERS]
+    return [
+        (_VOUCHERS[kind].chinese, TEXTS[f"voucher_{kind}"][1], number) for kind, number in found if kind in _VOUCHERS
+    ]
 
 
 def _picture(story: Story, zone: ZoneInfo) -> Markup:
@@ -148,7 +150,7 @@ def _picture(story: Story, zone: ZoneInfo) -> Markup:
         return Markup("")
     spots = [_spot(story.places[site], last=site == story.steps[-1].site) for site in order]
     links = {way: local(at, zone)[5:] for way, at in story.links.items()}
-    return Markup(way_map(spots, links, plain("map")))  # noqa: S704 - its texts are escaped in reports/waymap.py
+    return Markup(way_map(spots, links, plain("pub_map")))  # noqa: S704 - its texts are escaped in reports/waymap.py
 
 
 def _spot(place: Place, *, last: bool) -> Spot:

@@ -1,14 +1,17 @@
 """The portal, signing in and out, files of the pages, and the board; and how errors look on a page."""
 
 import mimetypes
+import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime, time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 from urllib.parse import parse_qs, quote
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
+from starlette.exceptions import HTTPException
 
 from api import problems
 from api.auth import Anybody, LedgerHere, Rule
@@ -17,11 +20,19 @@ from api.console.pages import HEADERS, HERE, page
 from api.ledger import now
 from ledger.access import Action, Actor
 from ledger.board import read_board
-from ledger.errors import LedgerError, LimitExceeded, NotAllowed, NotRecorded, NotSignedIn, UnreadableCode
+from ledger.errors import (
+    LedgerError,
+    LimitExceeded,
+    NotAllowed,
+    NotRecorded,
+    NotSignedIn,
+    TooOften,
+    UnreadableCode,
+)
 
 router = APIRouter(tags=["pages"], include_in_schema=False)
 SeesBoard = Annotated[Actor, Depends(Rule(Action.SEE_BOARD))]
-PAGES = ("/console", "/terminal", "/login", "/t/")
+PAGES = ("/console", "/terminal", "/login", "/t/", "/01/", "/00/")
 BODY_MAX = 10_000
 STATIC_MAX_AGE_S = 3600
 _STATIC = {path.name: path for path in (HERE / "static").iterdir() if path.is_file()}
@@ -59,16 +70,17 @@ async def logout(request: Request, _: Anybody) -> Response:
 
 
 def _following(given: str | None) -> str:
-    """Where to go after signing in: a page of ours."""
-    return (
-        given if given is not None and given.startswith(("/console", "/terminal")) and "//" not in given else "/console"
-    )
+    """Where to go after signing in: a page of ours, whatever a link to the sign-in page says."""
+    path = (given or "").partition("?")[0]
+    ours = path.partition("/")[0] == "" and path.split("/")[1:2] in (["console"], ["terminal"])
+    plain = not re.search(r"//|\\|[\x00-\x20\x7f]", path) and ".." not in path
+    return given if given is not None and ours and plain and given.isprintable() else "/console"
 
 
 def _require_own(request: Request) -> None:
     """`NotAllowed` if another site's page sent this."""
     origin = request.headers.get("origin")
-    if origin is not None and origin != "null" and origin.split("://")[-1] != request.headers.get("host"):
+    if origin is not None and origin.split("://")[-1] != request.headers.get("host"):
         raise NotAllowed("this came from a page of another site")
 
 
@@ -100,23 +112,42 @@ def portal(request: Request) -> Response:
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
-def install(app: FastAPI, otherwise: Handler) -> None:
-    """Errors on a page look like a page; who is not signed in is led to the sign-in page."""
+def install(app: FastAPI) -> None:
+    """Errors on a page look like a page; who is not signed in is led to the sign-in page. Programs get problems."""
+    for kind in (LedgerError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, _for_browsers(cast(Handler, app.exception_handlers[kind])))
 
+
+def _for_browsers(otherwise: Handler) -> Handler:
     async def handle(request: Request, error: Exception) -> Response:
         wants = "text/html" in request.headers.get("accept", "")
         if not wants or request.method != "GET" or not request.url.path.startswith(PAGES):
             return await otherwise(request, error)
         if isinstance(error, NotSignedIn):
-            return RedirectResponse(f"/login?next={quote(request.url.path)}", 303, HEADERS)
-        text = "error"
-        if isinstance(error, NotAllowed):
-            text = "not_allowed"
-        elif isinstance(error, NotRecorded | UnreadableCode):
-            text = "not_found"
-        elif isinstance(error, LimitExceeded):
-            text = "too_many"
-        status = problems.STATUS[type(error)][0] if isinstance(error, LedgerError) else 500
-        return page(request, "error.html", None, status, text=text, detail=str(error) if status < 500 else "")
+            asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse(f"/login?next={quote(asked, safe='/')}", 303, HEADERS)
+        status, text = _told(error)
+        actor = getattr(request.state, "actor", None)
+        detail = str(error) if isinstance(error, LedgerError) and status < 500 else ""
+        shown = page(request, "error.html", actor, status, text=text, detail=detail)
+        if isinstance(error, TooOften):
+            shown.headers["Retry-After"] = str(error.retry_after_s)
+        return shown
 
-    app.add_exception_handler(LedgerError, handle)
+    return handle
+
+
+def _told(error: Exception) -> tuple[int, str]:
+    """An error's status, and which text tells it."""
+    if isinstance(error, HTTPException):
+        return error.status_code, "no_page" if error.status_code == 404 else "error"
+    if isinstance(error, RequestValidationError):
+        return 400, "error"
+    text = "error"
+    if isinstance(error, NotAllowed):
+        text = "not_allowed"
+    elif isinstance(error, NotRecorded | UnreadableCode):
+        text = "not_found"
+    elif isinstance(error, LimitExceeded | TooOften):
+        text = "too_many"
+    return problems.STATUS[type(error)][0] if isinstance(error, LedgerError) else 500, text

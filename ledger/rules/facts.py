@@ -4,7 +4,6 @@ The book is written on the way: an event's own goods have come or gone when its 
 in the sealed part of an event; where that was erased they are not known.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -20,7 +19,18 @@ from ledger.packs.effects import is_pack, outcomes_of
 from ledger.registers.parties import licence_gap
 from ledger.rules.book import Book, Json, Key
 from ledger.rules.schema import Value, Watch
-from ledger.rules.told import Told, day_of_text, documents_of, number_of, parties_of, product_code, stock_key, ties
+from ledger.rules.told import (
+    Told,
+    batch_of,
+    day_of_text,
+    documents_of,
+    groups_of,
+    number_of,
+    parties_of,
+    product_code,
+    stock_key,
+    ties,
+)
 
 Facts = dict[str, Value]
 USUAL = 100
@@ -29,7 +39,6 @@ USUAL_LEAST = 8
 ANCESTORS_MAX = 50
 GATE_DAYS = 30
 _ROLES = {Role.OBJECT: "object", Role.INPUT: "input", Role.OUTPUT: "output", Role.PARENT: "parent", Role.CHILD: "child"}
-_LOT = re.compile(r"01/([0-9]{14})/10/([^/]+)")
 _ENDS = ("cbvmda:sellByDate", "cbvmda:bestBeforeDate", "cbvmda:itemExpirationDate")
 _SELLING = frozenset({"retail_selling", "dispensing"})
 
@@ -72,7 +81,8 @@ class Teller:
         for key in keys:
             product = product_code(key)
             yield from (("lot", key), ("box", key), ("product", product), ("goods", goods_of(key)))
-            yield from (("hold", f"lot {key}"), ("recall", key), ("recall", product))
+            yield from (("hold", f"lot {key}"), ("hold", f"goods {product}"), ("hold", f"batch {batch_of(key)}"))
+            yield from (("recall", key), ("recall", product))
             if node:
                 yield "check", f"{key} {node}"
 
@@ -83,7 +93,7 @@ class Teller:
             goods = str((product or {}).get("goods") or goods_of(key))
             if goods:
                 yield from (("goods", goods), ("usual", f"price {goods}"), ("usual", f"weight {goods}"))
-                yield "hold", f"goods {goods}"
+                yield from (("hold", f"goods {group}") for group in groups_of(goods))
             for source in (self._book.get("lot", key) or {}).get("made_of", ()):
                 yield from (("lot", source), ("recall", source))
 
@@ -94,7 +104,7 @@ class Teller:
         body = told.entry.body
         if (event := told.event) is not None:
             if "errorDeclaration" in event:
-                self._undo(event, told)
+                self._undo(told)
             elif self._book.get("declared", _id_of(told)) is None:
                 yield from self._tell_event(event, told)
         elif "refusal" in body:
@@ -216,7 +226,7 @@ class Teller:
         if page is not None:
             self._book.put("box", container, page)
 
-    def _undo(self, event: Json, told: Told) -> None:
+    def _undo(self, told: Told) -> None:
         """The first declaration takes back what its event moved; if it comes before it, that is never told."""
         if self._book.get("declared", _id_of(told)) is None:
             self._book.put("declared", _id_of(told), {})
@@ -331,7 +341,9 @@ class Teller:
         facts: Facts = {}
         if (recalled := self._recalled(key, lot)) is not None:
             facts["recalled_h"] = (at - parse_time(recalled)).total_seconds() / 3600
-        names = [f"lot {key}", f"node {event['node']}", f"party {event.get('party', '')}", f"goods {goods}"]
+        names = [f"lot {key}", f"node {event['node']}", f"party {event.get('party', '')}"]
+        names += [f"batch {batch_of(key)}", *(f"goods {group}" for group in groups_of(goods))]
+        names += [f"goods {code}"] if (code := product_code(key)) else []
         since = [
             hold["since"] for name in names for code, hold in (self._book.get("hold", name) or {}).items()
             if hold["active"] and code[:9] in ("000000000", event["node"])
@@ -348,7 +360,7 @@ class Teller:
         found += [lot["recalled"]] if "recalled" in lot else []
         for name in (key, *lot.get("made_of", ())):
             found += [one["at"] for one in (self._book.get("recall", name) or {}).values() if one["real"]]
-        batch = match[2] if (match := _LOT.fullmatch(key)) else None
+        batch = batch_of(key).partition("/")[2]
         for one in (self._book.get("recall", product_code(key)) or {}).values():
             if one["real"] and (one["batches"] is None or batch in one["batches"]):
                 found.append(one["at"])

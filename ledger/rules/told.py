@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import cached_property
 from math import isfinite
 from typing import Any
+from urllib.parse import unquote
 
 from ledger.codes import DRUG_URN, PARTY_URN, TRACE_URN
 from ledger.drafts import event_id_of
@@ -56,6 +57,7 @@ def first_children(entry: Entry) -> Iterator[str]:
                 return
 
 
+_LOT = re.compile(r"01/([0-9]{14})/10/([^/]+)")
 _NUMBER = re.compile("[^\x00-\x1f\x7f\ud800-\udfff]{1,300}")
 """A certificate's number: what somebody wrote that is longer, or cannot be stored, is none."""
 
@@ -70,6 +72,18 @@ def product_code(key: str) -> str:
     if key.startswith(DRUG_URN):
         return product_of(key)
     return key[3:17] if key.startswith("01/") else ""
+
+
+def groups_of(goods: str) -> list[str]:
+    """A goods code and the groups above it, each of which a hold may name (`ledger/holds.py`)."""
+    above = range(3, len(goods)) if goods.isdecimal() and len(goods) <= 8 else ()
+    return [goods, *(goods[:digits] for digits in above)]
+
+
+def batch_of(key: str) -> str:
+    """A GS1 lot as product and batch, as holds and recalls name it; "" for what is none."""
+    match = _LOT.fullmatch(key)
+    return f"{match[1]}/{unquote(match[2])}" if match else ""
 
 
 def parties_of(event: Json, sealed: Json, holder: str) -> tuple[str | None, str | None]:

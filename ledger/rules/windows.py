@@ -301,7 +301,8 @@ def _lasting(memory: Memory, hit: Hit, clocks: Clocks) -> None:
     waiting = memory.waiting.get((hit.rule.key, hit.key), {})
     if not hit.when:
         for one in list(waiting.values()):
-            memory.stop_waiting(one)
+            if hit.rule.lasting is None or hit.at < one.at + hit.rule.lasting:  # else it had lasted before this
+                memory.stop_waiting(one)
     elif not waiting and hit.rule.lasting is not None:
         _wait(memory, hit, clocks, hit.rule.lasting)
 

@@ -26,6 +26,7 @@ from ledger.tables.chains import (
     log_range,
     pack,
     pack_job,
+    report_job,
     tile,
 )
 from ledger.tables.columns import metadata
@@ -108,6 +109,7 @@ __all__ = [
     "region",
     "registry_search",
     "registry_version",
+    "report_job",
     "rule_book",
     "rule_count",
     "rule_pending",

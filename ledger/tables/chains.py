@@ -182,6 +182,26 @@ pack_job = Table(
     comment="commands for many packs, done in parts",
 )
 
+report_job = Table(
+    "report_job",
+    metadata,
+    Column("job", Uuid, primary_key=True),
+    Column("credential", Text, nullable=False),
+    time_column("created_at"),
+    time_column("finished_at", nullable=True),
+    Column("report", Text, nullable=False),
+    Column("parameters", JSONB, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("size", BigInteger, comment="of the result, in bytes, before it was compressed"),
+    Column("result", LargeBinary, comment="compressed; emptied some days later"),
+    Column("error", Text, comment="why there is none"),
+    Index("report_job_by_credential", "credential", "created_at"),  # which reports did I ask for?
+    comment="reports that take long, and what they became",
+)
+
 capture_job = Table(
     "capture_job",
     metadata,

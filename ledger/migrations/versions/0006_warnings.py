@@ -270,6 +270,27 @@ COMMENT ON TABLE outlet IS 'how far each subscription is served';
 COMMENT ON COLUMN outlet.position IS 'the last notice that was looked at';
 COMMENT ON COLUMN outlet.failures IS 'attempts that failed since the last that did not';
 COMMENT ON COLUMN outlet.disabled IS 'why nothing is sent any more';
+CREATE TABLE report_job (
+    job UUID NOT NULL,
+    credential TEXT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    finished_at TIMESTAMP WITH TIME ZONE,
+    report TEXT NOT NULL,
+    parameters JSONB NOT NULL,
+    format TEXT NOT NULL,
+    language TEXT NOT NULL,
+    total INTEGER NOT NULL,
+    done INTEGER NOT NULL,
+    size BIGINT,
+    result BYTEA,
+    error TEXT,
+    PRIMARY KEY (job)
+);
+CREATE INDEX report_job_by_credential ON report_job (credential, created_at);
+COMMENT ON TABLE report_job IS 'reports that take long, and what they became';
+COMMENT ON COLUMN report_job.size IS 'of the result, in bytes, before it was compressed';
+COMMENT ON COLUMN report_job.result IS 'compressed; emptied some days later';
+COMMENT ON COLUMN report_job.error IS 'why there is none';
 """
 
 

@@ -1,0 +1,463 @@
+"""What happened in a period, as bulletins and assessments ask it: a few questions, whatever the ledger's age.
+
+Events of a period are found by their BRIN index of record times; all other entries by each chain's place at its begin
+and end, found by halves, all chains in one question; so the past is not read. A period is of record times: what was
+recorded in it, by the ledger's own clock. Bounded: what is beyond the limits is not read, and `cut` says so.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import orjson
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Connection,
+    Integer,
+    Text,
+    any_,
+    column,
+    func,
+    literal,
+    select,
+    text,
+    true,
+    tuple_,
+)
+
+from ledger.balances import goods_of
+from ledger.codes import CITY, IMPORT, node_text
+from ledger.entries import Kind
+from ledger.fields import parse_time
+from ledger.index import Role
+from ledger.reads import in_error
+from ledger.registers.supervision import Progress
+from ledger.rules.form import Level
+from ledger.rules.warnings import DEADLINES
+from ledger.steps import passed
+from ledger.tables import entry, event, goods, handling, head, item_entry, product, region, registry_version, warning
+from ledger.tables import node as node_table
+
+Json = dict[str, Any]
+Place = tuple[int, int]
+OTHERS_MAX, TESTS_MAX, WARNINGS_MAX = 200_000, 100_000, 100_000
+"""How many entries that are no events, tests, and warnings of a period are read."""
+_PART = 10_000
+LOT_URN = "urn:suyuan:lot:"
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From a moment until before another."""
+
+    since: datetime
+    until: datetime
+
+
+class Slice(NamedTuple):
+    """The entries of a chain that lie in a period."""
+
+    node: int
+    first: int
+    last: int
+
+    @property
+    def size(self) -> int:
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A scan or a command for packs that was decided against."""
+
+    place: Place
+    at: datetime
+    why: str
+    """held, not_enough or pack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A check at the gate."""
+
+    place: Place
+    at: datetime
+    decision: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A test of goods of one code; `origin` is a region's code, or empty where nobody said it."""
+
+    place: Place
+    goods: str
+    origin: str
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A warning of the period, and whether it was closed before its deadline; None while it may still be."""
+
+    id: str
+    rule: str
+    name: tuple[str, str]
+    level: Level
+    node: int
+    in_time: bool | None
+    open: bool
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """An open node without an entry in the period, and its last entry, if it has any."""
+
+    node: int
+    last: int | None
+    at: datetime | None
+
+
+@dataclass(slots=True)
+class Figures:
+    """All that a bulletin says of one period."""
+
+    period: Period
+    slices: list[Slice] = field(default_factory=list)
+    by_time: dict[datetime, int] = field(default_factory=dict)
+    """Events by the city's hour or day."""
+    by_node: dict[int, int] = field(default_factory=dict)
+    """Events by node."""
+    by_step: dict[str, int] = field(default_factory=dict)
+    refusals: list[Refusal] = field(default_factory=list)
+    checks: list[Checked] = field(default_factory=list)
+    tests: list[Tested] = field(default_factory=list)
+    warnings: list[Raised] = field(default_factory=list)
+    silent: list[Silent] = field(default_factory=list)
+    cut: bool = False
+
+    @property
+    def entries(self) -> int:
+        return sum(one.size for one in self.slices)
+
+    @property
+    def events(self) -> int:
+        return sum(self.by_node.values())
+
+
+def figures(
+    connection: Connection, period: Period, now: datetime, zone: ZoneInfo, unit: str, nodes: frozenset[int] | None
+) -> Figures:
+    """What was recorded at these nodes (None: at all); `unit`: by hour or by day."""
+    found = Figures(period)
+    heads = heads_of(connection, nodes)
+    found.slices = slices(connection, period, heads)
+    found.by_time, found.by_node, found.by_step = _events(connection, period, zone, unit, nodes)
+    others = list(others_of(connection, period, found.slices))
+    found.refusals = list(refusals_of(others))
+    checks = [(place, at, body["check"]) for place, at, kind, body in others if kind == Kind.CHECK]
+    found.checks = [
+        Checked(place, at, one["decision"], tuple(reason["reason"] for reason in one["reasons"]))
+        for place, at, one in checks
+    ]
+    inspected = _inspected(connection, period, nodes)
+    found.tests = [*_told_tests(checks), *_tested(connection, inspected)]
+    found.warnings = warnings_of(connection, period, now, nodes)
+    found.silent = silent_in(connection, period, found.slices, nodes)
+    found.cut = len(others) >= OTHERS_MAX or len(inspected) >= TESTS_MAX or len(found.warnings) >= WARNINGS_MAX
+    return found
+
+
+# --- entries ----------------------------------------------------------------------------------------
+
+
+def mine(column_: Any, nodes: frozenset[int] | None) -> Any:
+    """Of these nodes; None for all but the city's own chain."""
+    return column_ != CITY if nodes is None else column_.in_(sorted(nodes))
+
+
+def heads_of(connection: Connection, nodes: frozenset[int] | None) -> dict[int, int]:
+    """The last sequence of each chain that has an entry."""
+    rows = connection.execute(select(head.c.node, head.c.seq).where(mine(head.c.node, nodes), head.c.seq > 0))
+    return {row.node: row.seq for row in rows}
+
+
+def slices(connection: Connection, period: Period, heads: Mapping[int, int]) -> list[Slice]:
+    """Where in each chain a period lies; chains without an entry in it are missing."""
+    begin, end = _places_since(connection, heads, period.since), _places_since(connection, heads, period.until)
+    return [Slice(node, begin[node], end[node] - 1) for node in sorted(heads) if begin[node] < end[node]]
+
+
+def _places_since(connection: Connection, heads: Mapping[int, int], at: datetime) -> dict[int, int]:
+    """In each chain the first sequence recorded at that moment or later; one past its end where none was."""
+    low, high = dict.fromkeys(heads, 1), {node: seq + 1 for node, seq in heads.items()}
+    while open_ := {node: (low[node] + high[node]) // 2 for node in heads if low[node] < high[node]}:
+        wanted = _wanted(open_.items())
+        later = {
+            row.node
+            for row in connection.execute(
+                select(entry.c.node)
+                .join_from(wanted, entry, (entry.c.node == wanted.c.node) & (entry.c.seq == wanted.c.seq))
+                .where(entry.c.record_time >= at)
+            )
+        }
+        for node, middle in open_.items():
+            if node in later:
+                high[node] = middle
+            else:
+                low[node] = middle + 1
+    return low
+
+
+def _wanted(places: Iterable[Place]) -> Any:
+    """Places as rows, for joins."""
+    asked = list(places)
+    nodes = literal([node for node, _ in asked], ARRAY(Integer))
+    seqs = literal([seq for _, seq in asked], ARRAY(BigInteger))
+    both = func.unnest(nodes, seqs).table_valued(column("node", Integer), column("seq", BigInteger))
+    return both.render_derived(name="wanted")
+
+
+def recorded_in(period: Period) -> Any:
+    """Of events: recorded in the period."""
+    return (event.c.record_time >= period.since) & (event.c.record_time < period.until)
+
+
+def _events(
+    connection: Connection, period: Period, zone: ZoneInfo, unit: str, nodes: frozenset[int] | None
+) -> tuple[dict[datetime, int], dict[int, int], dict[str, int]]:
+    """Events by time, node and step, in one pass over those of the period."""
+    at = func.date_trunc(unit, func.timezone(zone.key, event.c.record_time)).label("at")
+    step = func.coalesce(event.c.business_step, "").label("step")
+    asked = select(event.c.node, at, step).where(recorded_in(period), mine(event.c.node, nodes)).subquery()
+    sets = func.grouping_sets(tuple_(asked.c.at), tuple_(asked.c.node), tuple_(asked.c.step))
+    rows = connection.execute(
+        select(asked.c.at, asked.c.node, asked.c.step, func.count().label("n")).group_by(sets)
+    ).all()
+    return (
+        {row.at: row.n for row in rows if row.at is not None},
+        {row.node: row.n for row in rows if row.node is not None},
+        {row.step: row.n for row in rows if row.step is not None},
+    )
+
+
+_OTHERS = text("""
+    SELECT node, n AS seq
+    FROM unnest(CAST(:nodes AS int[]), CAST(:firsts AS bigint[]), CAST(:lasts AS bigint[])) AS s(node, first, last),
+         generate_series(s.first, s.last) AS n
+    EXCEPT SELECT node, seq FROM event WHERE record_time >= :since AND record_time < :until
+    LIMIT :most
+""")
+
+_Other = tuple[Place, datetime, Kind, Json]
+
+
+def others_of(connection: Connection, period: Period, asked: Sequence[Slice]) -> Iterator[_Other]:
+    """Refusals and checks of a period, in the order in which they were recorded."""
+    columns = {
+        "nodes": [one.node for one in asked], "firsts": [one.first for one in asked],
+        "lasts": [one.last for one in asked], "since": period.since, "until": period.until, "most": OTHERS_MAX,
+    }  # fmt: skip
+    places = [(row.node, row.seq) for row in connection.execute(_OTHERS, columns)]
+    found = list(_read(connection, places, entry.c.kind.in_([Kind.REFUSAL, Kind.CHECK])))
+    return iter(sorted(found, key=lambda one: (one[1], one[0])))
+
+
+def _read(connection: Connection, places: Sequence[Place], condition: Any) -> Iterator[_Other]:
+    """The open bodies of the entries at these places."""
+    for begin in range(0, len(places), _PART):
+        wanted = _wanted(places[begin : begin + _PART])
+        question = (
+            select(entry.c.node, entry.c.seq, entry.c.record_time, entry.c.kind, entry.c.data)
+            .join_from(wanted, entry, (entry.c.node == wanted.c.node) & (entry.c.seq == wanted.c.seq))
+            .where(condition)
+        )
+        for row in connection.execute(question):
+            yield (row.node, row.seq), row.record_time, Kind(row.kind), orjson.loads(bytes(row.data))["body"]
+
+
+def refusals_of(others: Iterable[_Other]) -> Iterator[Refusal]:
+    """The refusals among these entries."""
+    for place, at, kind, body in others:
+        if kind is Kind.REFUSAL:
+            said = body["refusal"]
+            yield Refusal(place, at, "pack" if "packs" in said else "held" if "held" in said else "not_enough")
+
+
+# --- tests ------------------------------------------------------------------------------------------
+
+
+def _told_tests(checks: Iterable[tuple[Place, datetime, Json]]) -> Iterator[Tested]:
+    """Tests that checks at the gate were told of: of the goods that they name, or of all of the check."""
+    for place, _, check in checks:
+        for test in check["tests"]:
+            for one in check["goods"]:
+                if test["goods"] in (None, one["goods"]):
+                    yield Tested(place, one["goods"], one["origin"] or "", passed(test["result"]))
+
+
+def _inspected(connection: Connection, period: Period, nodes: frozenset[int] | None) -> list[tuple[Place, bool]]:
+    """Inspections of the period, and whether the goods conformed."""
+    question = (
+        select(event.c.node, event.c.seq, event.c.disposition)
+        .where(
+            recorded_in(period), mine(event.c.node, nodes), event.c.business_step == "inspecting",
+            event.c.disposition.in_(["conformant", "non_conformant"]),
+        )
+        .order_by(event.c.node, event.c.seq)
+        .limit(TESTS_MAX)
+    )  # fmt: skip
+    return [((row.node, row.seq), row.disposition == "conformant") for row in connection.execute(question)]
+
+
+def _tested(connection: Connection, inspected: Sequence[tuple[Place, bool]]) -> Iterator[Tested]:
+    """Each good of each inspection once, unless it was declared in error; its origin as a check was told it, else
+    the region in the lot's own code."""
+    results = dict(inspected)
+    events = [(place, body["event"]) for place, _, _, body in
+              _read(connection, list(results), entry.c.kind == Kind.EVENT)]  # fmt: skip
+    wrong: set[str] = set()
+    for begin in range(0, len(events), _PART):
+        wrong |= in_error(connection, [one["eventID"] for _, one in events[begin : begin + _PART]])
+    standing = [
+        (place, one) for place, one in sorted(events, key=lambda one: one[0])
+        if one["eventID"] not in wrong and "errorDeclaration" not in one
+    ]  # fmt: skip
+    lots = {lot for _, one in standing for lot in _lots(one)}
+    origins = _origins(connection, sorted(lots))
+    for place, one in standing:
+        for code, origin in dict.fromkeys((goods_of(lot), origins.get(lot) or _region(lot)) for lot in _lots(one)):
+            yield Tested(place, code, origin, results[place])
+
+
+def _lots(one: Json) -> list[str]:
+    named = [element["epcClass"] for element in one.get("quantityList", ())] + list(one.get("epcList", ()))
+    return [name.removeprefix("https://id.gs1.org/") for name in named]
+
+
+def _region(lot: str) -> str:
+    code = lot.removeprefix(LOT_URN).partition(":")[2] if lot.startswith(LOT_URN) else ""
+    return code[:6]
+
+
+def _origins(connection: Connection, lots: Sequence[str]) -> dict[str, str]:
+    """Where lots came from, as checks at the gate were told."""
+    places: set[Place] = set()
+    for begin in range(0, len(lots), _PART):
+        asked = literal(lots[begin : begin + _PART], ARRAY(Text))
+        rows = connection.execute(
+            select(item_entry.c.node, item_entry.c.seq).where(
+                item_entry.c.item == any_(asked), item_entry.c.role == Role.CHECKED
+            )
+        )
+        places |= {(row.node, row.seq) for row in rows}
+    found: dict[str, str] = {}
+    for _, _, _, body in _read(connection, sorted(places), entry.c.kind == Kind.CHECK):
+        for one in body["check"]["goods"]:
+            if one["item"] is not None and one["origin"]:
+                found[one["item"].removeprefix("https://id.gs1.org/")] = one["origin"]
+    return found
+
+
+# --- warnings and silence ---------------------------------------------------------------------------
+
+
+def warnings_of(
+    connection: Connection, period: Period, now: datetime, nodes: frozenset[int] | None
+) -> list[Raised]:  # fmt: skip
+    """Warnings raised in the period that somebody was told of, as they stand at `now`, oldest first."""
+    question = (
+        select(warning, handling.c.due)
+        .join_from(warning, handling, handling.c.warning == warning.c.warning, isouter=True)
+        .where(
+            warning.c.raised_at >= period.since, warning.c.raised_at < period.until, warning.c.hidden.is_(None),
+            true() if nodes is None else mine(warning.c.node, nodes),
+        )
+        .order_by(warning.c.raised_at, warning.c.warning)
+        .limit(WARNINGS_MAX)
+    )  # fmt: skip
+    return [_raised(row, now) for row in connection.execute(question)]
+
+
+def _raised(row: Any, now: datetime) -> Raised:
+    closed = [parse_time(one["at"]) for one in row.body.get("handling", ()) if one["status"] == Progress.CLOSED]
+    is_open = row.status != Progress.CLOSED
+    deadline = _deadline(row.raised_at, Level(row.level), row.due)
+    end = now if is_open or not closed else closed[-1]
+    in_time = None if is_open and end < deadline else not is_open and end <= deadline
+    name = row.body["name"]
+    return Raised(
+        row.warning, row.rule, (name["zh"], name["en"]), Level(row.level), row.node, in_time, is_open,
+        tuple(row.body["evidence"]),
+    )  # fmt: skip
+
+
+def _deadline(raised_at: datetime, level: Level, due: str | None) -> datetime:
+    """As it was given by hand, else that of its level: one that went up a level was late by both."""
+    return raised_at + DEADLINES[level] if due is None else parse_time(due)
+
+
+def silent_in(
+    connection: Connection, period: Period, found: Iterable[Slice], nodes: frozenset[int] | None
+) -> list[Silent]:  # fmt: skip
+    """Open nodes that were registered before the period's end, and recorded nothing in it."""
+    lively = {one.node for one in found}
+    open_ = select(node_table.c.node).where(
+        node_table.c.open, node_table.c.node.not_in([CITY, IMPORT]), mine(node_table.c.node, nodes)
+    )
+    codes = [code for code in connection.execute(open_).scalars() if code not in lively]
+    subjects = literal([f"node {node_text(code)}" for code in codes], ARRAY(Text))
+    late = set(connection.execute(select(registry_version.c.subject).where(
+        registry_version.c.subject == any_(subjects), registry_version.c.version == 1,
+        registry_version.c.record_time >= period.until,
+    )).scalars())  # fmt: skip
+    codes = [code for code in codes if f"node {node_text(code)}" not in late]
+    last = (
+        select(head.c.node, head.c.seq, entry.c.record_time)
+        .join_from(head, entry, (entry.c.node == head.c.node) & (entry.c.seq == head.c.seq))
+        .where(head.c.node == any_(literal(codes, ARRAY(Integer))))
+    )
+    rows = {row.node: (row.seq, row.record_time) for row in connection.execute(last)}
+    return [Silent(code, *rows.get(code, (None, None))) for code in sorted(codes)]
+
+
+# --- names ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """How nodes, goods and regions are called, by their codes."""
+
+    nodes: Mapping[int, str]
+    goods: Mapping[str, str]
+    regions: Mapping[str, str]
+
+
+def names_of(connection: Connection, found: Iterable[Figures]) -> Names:
+    """The names of all that these figures speak of, as far as they are registered."""
+    several = list(found)
+    nodes = {one.node for each in several for one in each.slices}
+    nodes |= {one.node for each in several for one in each.silent}
+    nodes |= {one.node for each in several for one in each.warnings}
+    codes = sorted({one.goods for each in several for one in each.tests})
+    regions = sorted({int(one.origin) for each in several for one in each.tests if one.origin.isdigit()})
+    asked = literal(codes, ARRAY(Text))
+    kinds = connection.execute(select(goods.c.goods, goods.c.name).where(goods.c.goods == any_(asked))).tuples()
+    brands = connection.execute(
+        select(product.c.product, product.c.gtin, product.c.name).where(
+            (product.c.product == any_(asked)) | (product.c.gtin == any_(asked))
+        )
+    )
+    called = {code: row.name for row in brands for code in (row.product, row.gtin) if code is not None}
+    places = select(region.c.region, region.c.name).where(region.c.region == any_(literal(regions, ARRAY(Integer))))
+    here = select(node_table.c.node, node_table.c.name).where(
+        node_table.c.node == any_(literal(sorted(nodes), ARRAY(Integer)))
+    )
+    return Names(
+        dict(iter(connection.execute(here).tuples())), called | dict(iter(kinds)),
+        {f"{code:06d}": name for code, name in connection.execute(places).tuples()},
+    )  # fmt: skip
