@@ -23,6 +23,7 @@ from api import (
     recalls,
     receiving,
     registry,
+    reports,
     scans,
     stock,
     trace,
@@ -31,6 +32,7 @@ from api import (
 )  # fmt: skip
 from api.auth import Anybody
 from api.console import labels, market, public, supervision, terminal, tracing, views
+from api.console import reports as report_pages
 from api.console.looks import Looks
 from api.feed import Feed
 from api.ledger import Ledger
@@ -54,6 +56,7 @@ _TOP = [
     "bills",
     "receiving",
     "recalls",
+    "reports",
     "access-checks",
     "warnings",
     "rules",
@@ -67,7 +70,7 @@ _TOP = [
 
 _MODULES = (
     bulk, packs, scans, capture, official, stock, bills, receiving, recalls, access_checks, verification, trace,
-    log, registry, warnings, notices, credentials, supervision, tracing, market, labels,
+    log, registry, warnings, notices, reports, credentials, supervision, tracing, market, report_pages, labels,
     terminal, public, views, health,
 )  # fmt: skip
 """In the order in which a path is looked for."""
@@ -110,6 +113,7 @@ def open_to(app: FastAPI, ledger: Ledger) -> None:
     """Let the application use `ledger`, and go on with jobs that were left."""
     app.state.ledger = ledger
     app.state.bulk = bulk.Runner(ledger)
+    app.state.reports = reports.Runner(ledger)
     app.state.feed = Feed(ledger.database)
     app.state.looks = Looks()
 

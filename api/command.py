@@ -26,6 +26,7 @@ from api.files import Captured, capture_file
 from api.ledger import now, open_ledger
 from api.problems import exit_code
 from api.records import add_registers
+from api.reporting import report as make_report
 from api.rules import rules_app, warning_app
 from api.screen import err, out, progress, say, show, table, warn
 from api.serve import serve_http
@@ -72,6 +73,7 @@ app.add_typer(city_app, name="city")
 app.add_typer(symbol_app, name="symbol")
 app.add_typer(official_app, name="official")
 app.add_typer(terminal_app, name="terminal")
+app.command("report")(make_report)
 
 
 # --- running --------------------------------------------------------------------------------------

@@ -446,7 +446,7 @@ def names_of(connection: Connection, found: Iterable[Figures]) -> Names:
     codes = sorted({one.goods for each in several for one in each.tests})
     regions = sorted({int(one.origin) for each in several for one in each.tests if one.origin.isdigit()})
     asked = literal(codes, ARRAY(Text))
-    kinds = connection.execute(select(goods.c.goods, goods.c.name).where(goods.c.goods == any_(asked))).tuples()
+    kinds = connection.execute(select(goods.c.goods, goods.c.name).where(goods.c.goods == any_(asked)))
     brands = connection.execute(
         select(product.c.product, product.c.gtin, product.c.name).where(
             (product.c.product == any_(asked)) | (product.c.gtin == any_(asked))
@@ -458,6 +458,7 @@ def names_of(connection: Connection, found: Iterable[Figures]) -> Names:
         node_table.c.node == any_(literal(sorted(nodes), ARRAY(Integer)))
     )
     return Names(
-        dict(iter(connection.execute(here).tuples())), called | dict(iter(kinds)),
-        {f"{code:06d}": name for code, name in connection.execute(places).tuples()},
-    )  # fmt: skip
+        {row.node: row.name for row in connection.execute(here)},
+        called | {row.goods: row.name for row in kinds},
+        {f"{row.region:06d}": row.name for row in connection.execute(places)},
+    )

@@ -1,12 +1,11 @@
 """What watching costs whoever captures, and how soon somebody is told: part of `make bench`.
 
 First, side by side in one run and on new scratch databases, several rounds: 20,000 events of a city in documents of
-1,000, captured by lanes of this process
+1,000, captured by a lane of this process
   alone    with nothing beside;
-  signed   with the worker, which integrates and signs the log, in a thread of this process, as `suyuan serve` has it;
-  watched  with the worker, and with the lookout, a process of its own, in which 50 rules are live.
-What watching costs is the rate of the last against the one before; the aim is 0.8. Beside it: how far behind the
-watcher was at the end, and how many entries a second it follows, while events are captured and afterwards.
+  signed   with the worker, which signs the log, in a thread of this process, as `suyuan serve` has it;
+  watched  with the lookout too, a process of its own, with 50 live rules: at least 0.8 of the rate before, is the aim.
+Beside it: how far behind the watcher is at the end, and how many entries a second it follows, meanwhile and afterwards.
 
 Then events come at a steady 1,000 a second, in documents of ten, into an open ledger with all that `suyuan serve` runs,
 its application too. Every 50th comes alone and fails a residue test, of a lot of its own; a web hook of this machine
@@ -27,7 +26,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
 from functools import partial
 from http.client import HTTPConnection
@@ -55,6 +54,7 @@ from ledger.filing import Line, file_lines, file_one
 from ledger.identifiers import canonical_key
 from ledger.lookout import looking_out
 from ledger.nodes import OPERATOR, places_of
+from ledger.notes import Recorded
 from ledger.registers import REGISTERS, SUBSCRIPTION
 from ledger.rulesets import first_rules, load_request, shipped
 from ledger.settings import Settings
@@ -63,17 +63,12 @@ from loadtests.capture import DOCUMENTS, EVENTS, UNDER_WAY
 from scanners.city import City, document
 
 Json = dict[str, Any]
-Told = tuple[str, str, float]
-"""By which way, of which subject, and when."""
+Told = tuple[str, str, float]  # by which way, of which subject, and when
 RULES, RATE, SMALL, CAUSE_EVERY, WARM_UP_S = 50, 1_000, 10, 50, 2.0
 AIM_RATIO, AIM_S = 0.8, 1.0
 DAY = date(2026, 11, 23)
 SIDES = ("alone", "signed", "watched")
-LAST_S = 15.0
-"""So long after the last event a notice may come; then it is missing."""
-
-
-# --- A city and its rules -------------------------------------------------------------------------
+LAST_S = 15.0  # so long after the last event a notice may come; then it is missing
 
 
 def copies(most: int) -> str:
@@ -135,19 +130,28 @@ def _caught_up(ledger: Ledger) -> None:
         time.sleep(0.1)
 
 
+def _capture(ledger: Ledger) -> "Callable[[bytes], Future[list[Recorded]]]":
+    """What takes a document's bytes, as `POST /capture` does."""
+    with ledger.database.read() as connection:
+        known = places_of(connection, OPERATOR)
+
+    def capture(data: bytes) -> "Future[list[Recorded]]":
+        (request,) = requests_of(read_document(data), OPERATOR, known, ErrorBehaviour.ROLLBACK, ledger.secret)
+        return ledger.lanes.submit(request)
+
+    return capture
+
+
 # --- What watching costs --------------------------------------------------------------------------
 
 
 def _captured(ledger: Ledger, given: list[bytes]) -> float:
     """Seconds that it takes to capture these documents."""
-    with ledger.database.read() as connection:
-        known = places_of(connection, OPERATOR)
-    slots, answers = threading.Semaphore(UNDER_WAY), []
-    began = time.perf_counter()
+    capture, slots = _capture(ledger), threading.Semaphore(UNDER_WAY)
+    began, answers = time.perf_counter(), []
     for data in given:
         slots.acquire()
-        (request,) = requests_of(read_document(data), OPERATOR, known, ErrorBehaviour.ROLLBACK, ledger.secret)
-        answers.append(ledger.lanes.submit(request))
+        answers.append(capture(data))
         answers[-1].add_done_callback(lambda _: slots.release())
     for answer in answers:
         answer.result()
@@ -170,9 +174,8 @@ def _side(side: str, city: City, given: list[bytes], found: dict[str, list[float
             began = time.perf_counter()
             _caught_up(ledger)
             found.setdefault("entries/s watched meanwhile", []).append((watched - before) / took)
-            found.setdefault("entries behind at the end", []).append(entries - watched)
-            rate = (entries - watched) / (time.perf_counter() - began)
-            found.setdefault("entries/s watched afterwards", []).append(rate)
+            found.setdefault("entries behind at the end", []).append(left := entries - watched)
+            found.setdefault("entries/s watched afterwards", []).append(left / (time.perf_counter() - began))
 
 
 def _costs(rounds: int, console: Console) -> None:
@@ -210,8 +213,7 @@ def _listen(port: int, key: str, tell: "Queue[Told]") -> None:
 
     def read() -> None:
         connection = HTTPConnection("127.0.0.1", port)
-        asked = "/notices/stream?rule=residue_failed&kind=warning.raised"
-        connection.request("GET", asked, headers={"Authorization": f"Bearer {key}"})
+        connection.request("GET", "/notices/stream?rule=residue_failed", headers={"Authorization": f"Bearer {key}"})
         for line in connection.getresponse():
             if line.startswith(b"data: "):
                 tell.put(("stream", json.loads(line[6:])["subject"], time.monotonic()))
@@ -234,22 +236,22 @@ def _told(ledger: Ledger) -> Iterator["Queue[Told]"]:
     context = multiprocessing.get_context("spawn")
     heard: Queue[Told] = context.Queue()
     listener = context.Process(target=_listen, args=(listening.getsockname()[1], key, heard), daemon=True)
-    with listening, _in_thread(lambda: server.run(sockets=[listening]), partial(setattr, server, "should_exit", True)):
+    with listening, _in_thread(partial(server.run, [listening]), partial(setattr, server, "should_exit", True)):
         listener.start()
+        given = {"subscription": "000000000-bench", "channel": "webhook", "rules": ["residue_failed"],
+                 "destination": f"http://127.0.0.1:{heard.get()[1]}/hook"}  # fmt: skip
+        with ledger.database.read() as reading:
+            request, _ = file_one(reading, ledger.registrar(OPERATOR), SUBSCRIPTION, given, None)
+        ledger.record(request)
         with contextlib.ExitStack() as ends:
             ends.callback(listener.terminate)
-            given = {"subscription": "000000000-bench", "channel": "webhook", "rules": ["residue_failed"],
-                     "destination": f"http://127.0.0.1:{heard.get()[1]}/hook", "kinds": ["warning.raised"]}  # fmt: skip
-            with ledger.database.read() as reading:
-                request, _ = file_one(reading, ledger.registrar(OPERATOR), SUBSCRIPTION, given, None)
-            ledger.record(request)
             yield heard
 
 
-def _delays(length_s: float, console: Console) -> None:
+def _delays(length_s: int, console: Console) -> None:
     count = int((length_s + WARM_UP_S) * RATE)
     city = City(1, DAY, events=count, plant_every=0)
-    events = list(itertools.islice(city.events(), count))
+    events = [*itertools.islice(city.events(), count)]
     test = next(one for one in events if one.get("bizStep") == "inspecting" and "sensorElementList" in one)
     others = [write_json(document(events[at : at + SMALL], now())) for at in range(0, count, SMALL)]
     with _scratch(city, serves=True) as ledger, _told(ledger) as heard:
@@ -262,37 +264,30 @@ def _delays(length_s: float, console: Console) -> None:
             while any(caused.keys() - one for one in arrived.values()):
                 way, subject, at = heard.get(timeout=max(0.0, until - time.monotonic()))
                 arrived[way].setdefault(subject, at)
-    table = Table("told by", "p50 s", "p95 s", "p99 s", "most s", "missing", title=f"{len(caused)} causes among "
-                  f"{count * (CAUSE_EVERY + 1) // CAUSE_EVERY} events, {count / took:,.0f} a second")  # fmt: skip
+    title = f"{len(caused)} causes beside {count} events, {count / took:,.0f} a second"
+    table = Table("told by", "p50 s", "p95 s", "p99 s", "most s", "missing", title=title)
     for way, told in arrived.items():
         some = [told[one] - caused[one] for one in list(caused)[int(WARM_UP_S * RATE / CAUSE_EVERY) :] if one in told]
-        cuts = statistics.quantiles(some, n=100, method="inclusive") if len(some) > 1 else [float("nan")] * 99
-        shown = (cuts[49], cuts[94], cuts[98], max(some, default=float("nan")))
-        table.add_row(way, *(f"{one:.2f}" for one in shown), str(len(caused.keys() - told)))
-    console.print(table)
-    console.print(f"the watcher was {entries - watched} entries behind at the end; aim for p99: {AIM_S} s")
+        some = some if len(some) > 1 else [float("nan")] * 2
+        cuts = statistics.quantiles(some, n=100, method="inclusive")
+        shown = [f"{one:.2f}" for one in (cuts[49], cuts[94], cuts[98], max(some))]
+        table.add_row(way, *shown, str(len(caused.keys() - told)))
+    console.print(table, f"the watcher was {entries - watched} entries behind at the end; aim for p99: {AIM_S} s")
 
 
 def _steady(ledger: Ledger, others: list[bytes], test: Json) -> tuple[dict[str, float], float]:
     """Capture at a steady rate. When each cause began, by its lot; and how long all took."""
-    with ledger.database.read() as connection:
-        known = places_of(connection, OPERATOR)
-    answers, caused = [], dict[str, float]()
-
-    def capture(data: bytes) -> None:
-        (request,) = requests_of(read_document(data), OPERATOR, known, ErrorBehaviour.ROLLBACK, ledger.secret)
-        answers.append(ledger.lanes.submit(request))
-
+    capture, answers, caused = _capture(ledger), [], dict[str, float]()
     begin = time.monotonic()
     for number, data in enumerate(others):
         time.sleep(max(0.0, begin + number * SMALL / RATE - time.monotonic()))
-        capture(data)
+        answers.append(capture(data))
         if number % (CAUSE_EVERY // SMALL) == 0:
             lot = f"{test['quantityList'][0]['epcClass'].rpartition('/')[0]}/BENCH{number}"
             caused[canonical_key(lot)] = time.monotonic()
             failed = test | {"eventID": f"urn:uuid:{uuid.uuid4()}", "eventTime": now().isoformat()}
             failed |= {"disposition": "non_conformant", "quantityList": [{**test["quantityList"][0], "epcClass": lot}]}
-            capture(write_json(document([failed], now())))
+            answers.append(capture(write_json(document([failed], now()))))
     for answer in answers:
         answer.result()
     return caused, time.monotonic() - begin
@@ -301,7 +296,6 @@ def _steady(ledger: Ledger, others: list[bytes], test: Json) -> tuple[dict[str, 
 if __name__ == "__main__":
     arguments = [*sys.argv[1:], *("5", "30")[len(sys.argv) - 1 :]]
     tune_runtime()
-    if int(arguments[0]):
-        _costs(int(arguments[0]), Console())
-    if float(arguments[1]):
-        _delays(float(arguments[1]), Console())
+    for part, given in ((_costs, int(arguments[0])), (_delays, int(arguments[1]))):
+        if given:
+            part(given, Console())

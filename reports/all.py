@@ -3,10 +3,13 @@
 A new report is a module with a `REPORT`, and a word in the list below.
 """
 
-from reports import dossier, integrity, recall_report
+from reports import assessment, bulletins, dossier, integrity, recall_report
 from reports.catalogue import REPORTS, register, report_of
 
-for _report in (dossier.REPORT, recall_report.REPORT, integrity.REPORT):
+for _report in (
+    dossier.REPORT, recall_report.REPORT, integrity.REPORT, bulletins.DAILY, bulletins.WEEKLY, bulletins.MONTHLY,
+    assessment.REPORT,
+):  # fmt: skip
     register(_report)
 
 __all__ = ["REPORTS", "report_of"]

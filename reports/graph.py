@@ -8,6 +8,7 @@ every one of them.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from unicodedata import east_asian_width
 from urllib.parse import quote
 
 from ledger.codes import TRACE_URN, node_text
@@ -17,7 +18,11 @@ from ledger.trace import Graph, Item, Reason, Step
 
 TOGETHER_OVER = 12
 """A column with more items than this is drawn together."""
-BOX_W, BOX_H, GAP_X, GAP_Y, PAD = 190, 64, 70, 14, 24
+OPENED_MAX = 200
+"""Of a column that was opened so many are drawn by themselves, and the rest together: the table has all."""
+BOX_W, BOX_H, GAP_X, GAP_Y, PAD = 200, 64, 70, 14, 24
+LABEL_UNITS, TEXT_UNITS = 25, 28
+"""How much text a box is wide: a Chinese character is two units, others one."""
 _NEAR = (Role.INPUT, Role.PARENT)
 _FAR = (Role.OUTPUT, Role.CHILD)
 
@@ -30,7 +35,10 @@ class Box:
     label: str
     below: str
     items: list[str]
-    open_end: str | None = None
+    open_end: Reason | None = None
+    """The worst way in which one of them ends."""
+    ends: int = 0
+    """How many of them end so."""
     start: bool = False
     x: float = 0
     y: float = 0
@@ -55,8 +63,9 @@ def draw(graph: Graph, names: dict[int, str], opened: frozenset[int]) -> Picture
     picture, where = Picture(), dict[str, int]()
     for level in sorted(columns):
         items = sorted(columns[level], key=lambda one: one.key)
-        together = len(items) > TOGETHER_OVER and level not in opened
-        for box in _boxes(graph, items, level, names, ends, together=together):
+        alone = len(items) if len(items) <= TOGETHER_OVER else OPENED_MAX if level in opened else 0
+        singles = [_single(graph, item, names, ends) for item in items[:alone]]
+        for box in [*singles, *_together(graph, items[alone:], level, ends)]:
             where |= dict.fromkeys(box.items, len(picture.boxes))
             picture.boxes.append(box)
     for step in graph.steps.values():
@@ -66,23 +75,28 @@ def draw(graph: Graph, names: dict[int, str], opened: frozenset[int]) -> Picture
     return picture
 
 
-def _boxes(
-    graph: Graph, items: Sequence[Item], level: int, names: dict[int, str], ends: dict[Key, Reason], *, together: bool
-) -> list[Box]:  # fmt: skip
-    if not together:
-        return [
-            Box(level, _short(item.key), _place_of(graph, item, names), [item.key],
-                ends.get(item.key), item.key == graph.start)
-            for item in items
-        ]  # fmt: skip
+def _single(graph: Graph, item: Item, names: dict[int, str], ends: dict[Key, Reason]) -> Box:
+    end = ends.get(item.key)
+    return Box(
+        item.level, _short(item.key), _place_of(graph, item, names), [item.key], end, int(end is not None),
+        item.key == graph.start,
+    )  # fmt: skip
+
+
+def _together(graph: Graph, items: Sequence[Item], level: int, ends: dict[Key, Reason]) -> list[Box]:
+    """One box for all of a kind that ended with the same step."""
     kinds: dict[tuple[str, str], list[Item]] = {}
     for item in items:
         kinds.setdefault((_kind(item.key), _last_step(graph, item)), []).append(item)
-    return [
-        Box(level, f"{kind} ×{len(some)}", step, [one.key for one in some],
-            next((ends[one.key] for one in some if one.key in ends), None), any(i.key == graph.start for i in some))
-        for (kind, step), some in sorted(kinds.items())
-    ]  # fmt: skip
+    boxes = []
+    for (kind, step), some in sorted(kinds.items()):
+        found = [ends[one.key] for one in some if one.key in ends]
+        worst = min(found, key=[*REASON_MARKS].index, default=None)
+        boxes.append(
+            Box(level, f"{kind} ×{len(some)}", step, [one.key for one in some], worst, found.count(worst) if worst else 0,
+                any(one.key == graph.start for one in some))
+        )  # fmt: skip
+    return boxes
 
 
 def _kind(key: str) -> str:
@@ -96,7 +110,22 @@ def _kind(key: str) -> str:
 
 def _short(key: str) -> str:
     text = key.removeprefix("urn:suyuan:")
-    return text if len(text) <= 24 else f"{text[:8]}…{text[-14:]}"
+    return text if len(text) <= LABEL_UNITS else f"{text[:8]}…{text[-(LABEL_UNITS - 9) :]}"
+
+
+def fitted(text: str, units: int) -> str:
+    """As much of a text as so many units hold; what is cut ends with an ellipsis.
+
+    >>> fitted("11-26 05:58 江北万达广场药店", 20)
+    '11-26 05:58 江北万…'
+    """
+    wide = [2 if east_asian_width(one) in "WF" else 1 for one in text]
+    if sum(wide) <= units:
+        return text
+    room, kept = units - 1, 0
+    while kept < len(text) and wide[kept] <= room:
+        room, kept = room - wide[kept], kept + 1
+    return text[:kept] + "…"
 
 
 def _last(graph: Graph, item: Item) -> Step | None:
@@ -139,22 +168,24 @@ def _place(picture: Picture) -> None:
     picture.height = 2 * PAD + tallest * (BOX_H + GAP_Y)
 
 
+GAPS = (Reason.NO_ORIGIN, Reason.NOT_RECEIVED)
 REASON_MARKS = {
     Reason.NO_ORIGIN: "来源缺失 no origin", Reason.NOT_RECEIVED: "未收货 not received", Reason.HELD: "在库 held",
     Reason.LIMIT: "未展开 cut",
 }  # fmt: skip
 
 
-def svg(picture: Picture, title: str, link: str) -> str:
-    """The picture; each box leads to `link` with its code, or to its column opened."""
+def svg(picture: Picture, title: str, item: str, column: str) -> str:
+    """The picture; a box of one leads to `item` with its code, a box of many to `column` with the number of its own."""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{picture.width:.0f}" height="{picture.height:.0f}" '
-        f'viewBox="0 0 {picture.width:.0f} {picture.height:.0f}" role="img" aria-label="{escape(title, quote=True)}" '
-        'class="graph"><defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+        f'viewBox="0 0 {picture.width:.0f} {picture.height:.0f}" role="group" aria-label="{escape(title, quote=True)}" '
+        f'class="graph"><defs><clipPath id="inside"><rect width="{BOX_W - 8}" height="{BOX_H}"/></clipPath>'
+        '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
         'orient="auto"><path d="M0 0l8 4-8 4z" fill="#57606a"/></marker></defs>'
     ]
     parts += [_arrow(picture, begin, end, count) for (begin, end), count in sorted(picture.arrows.items())]
-    parts += [_box(box, link) for box in picture.boxes]
+    parts += [_box(box, item, column) for box in picture.boxes]
     return "".join([*parts, "</svg>"])
 
 
@@ -169,18 +200,19 @@ def _arrow(picture: Picture, begin: int, end: int, count: int) -> str:
     )
 
 
-def _box(box: Box, link: str) -> str:
-    mark = REASON_MARKS[Reason(box.open_end)] if box.open_end else ""
-    kind = "start" if box.start else "gap" if box.open_end in (Reason.NO_ORIGIN, Reason.NOT_RECEIVED) else "plain"
-    to = f"{link}{quote(box.items[0], safe='')}" if len(box.items) == 1 else f"?open={box.level}"
-    x, y = box.x + 10, box.y
+def _box(box: Box, item: str, column: str) -> str:
+    mark = REASON_MARKS[box.open_end] if box.open_end else ""
+    if box.ends > 1:
+        mark += f" ×{box.ends}"
+    kind = "start" if box.start else "gap" if box.open_end in GAPS else "plain"
+    to = f"{item}{quote(box.items[0], safe='')}" if len(box.items) == 1 else f"{column}{box.level}"
     return (
-        f'<a href="{escape(to, quote=True)}"><g class="box {kind}">'
-        f'<rect x="{box.x:.0f}" y="{y:.0f}" width="{BOX_W}" height="{BOX_H}" rx="8"/>'
-        f'<text x="{x:.0f}" y="{y + 22:.0f}" class="label">{escape(box.label)}</text>'
-        f'<text x="{x:.0f}" y="{y + 40:.0f}">{escape(box.below[:26])}</text>'
-        f'<text x="{x:.0f}" y="{y + 56:.0f}" class="mark">{escape(mark)}</text>'
-        f"<title>{escape(' '.join(box.items[:5]))}</title></g></a>"
+        f'<a href="{escape(to, quote=True)}"><g class="box {kind}" transform="translate({box.x:.0f} {box.y:.0f})">'
+        f'<rect width="{BOX_W}" height="{BOX_H}" rx="8"/><g clip-path="url(#inside)">'
+        f'<text x="10" y="22" class="label">{escape(fitted(box.label, LABEL_UNITS))}</text>'
+        f'<text x="10" y="40">{escape(fitted(box.below, TEXT_UNITS))}</text>'
+        f'<text x="10" y="56" class="mark">{escape(mark)}</text></g>'
+        f"<title>{escape(' '.join([box.label, box.below, mark, *box.items[:5]]))}</title></g></a>"
     )
 
 

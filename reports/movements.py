@@ -98,42 +98,48 @@ def in_time(graph: Graph) -> list[Step]:
     return sorted(graph.steps.values(), key=lambda step: (step.time, step.place))
 
 
+_Name = object
+"""A document, a destination, a destination with a quantity, or a sender: what shipments are found by."""
+
+
 class _Waiting:
-    """Shipments that nothing was received of so far, found by goods and document, or by goods and destination."""
+    """Shipments that nothing was received of so far, found by goods and what else a receipt says."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[Key, str | int | None], dict[Place, Step]] = {}
+        self._found: dict[tuple[Key, _Name], dict[Place, Step]] = {}
 
     def add(self, key: Key, step: Step) -> None:
         """A shipment of these goods."""
-        for name in self._names(step):
+        for name in self._names(key, step):
             self._found.setdefault((key, name), {})[step.place] = step
 
     def remove(self, key: Key, step: Step) -> None:
         """It was received."""
-        for name in self._names(step):
+        for name in self._names(key, step):
             del self._found[key, name][step.place]
 
     @staticmethod
-    def _names(step: Step) -> set[str | int | None]:
-        return {*documents(step), *(_towards(step) or {None}), f"from {step.node}"}
+    def _names(key: Key, step: Step) -> set[_Name]:
+        towards, much = _towards(step) or {None}, amount(step, key)
+        return {*documents(step), *towards, *((node, much) for node in towards), ("from", step.node)}
 
-    def of(self, keys: Iterable[Key], received: Step) -> Iterator[tuple[Key, Step]]:
-        """Shipments that a receipt may be of: those under its documents, and if none is, those to its node."""
-        keys = list(keys)
-        back: list[list[str | int | None]] = [[f"from {received.node}"]]
-        for names in back if received.business_step == VOIDED else (documents(received), [received.node, None]):
+    def best(self, key: Key, kin: Iterable[Key], received: Step) -> tuple[Key, Step] | None:
+        """The shipment that a receipt is of: one under its document, else of its quantity, else the latest."""
+        node, much = received.node, amount(received, key)
+        groups: list[list[_Name]] = [[*documents(received)], [(node, much), (None, much)], [node, None]]
+        for names in [[("from", node)]] if received.business_step == VOIDED else groups:
             found = [
-                (key, step) for key in keys for name in names
-                for step in islice(reversed(self._found.get((key, name), {}).values()), _COMPARED)
+                (sent_key, step) for sent_key in (key, *kin) for name in names
+                for step in islice(reversed(self._found.get((sent_key, name), {}).values()), _COMPARED)
+                if _may_be(step, received, sent_key == key)
             ]  # fmt: skip
             if found:
-                yield from found
-                return
+                return max(found, key=lambda one: _likeness(one[1], received, key))
+        return None
 
 
-_COMPARED = 1_000
-"""Of shipments that are alike in all but time and quantity, the latest."""
+_COMPARED = 50
+"""Of shipments that are alike in all that they are found by, the latest."""
 
 
 def movements(graph: Graph) -> list[Movement]:
@@ -148,9 +154,7 @@ def movements(graph: Graph) -> list[Movement]:
                 waiting.add(key, step)
                 pairs.append((key, step, None))
             elif step.business_step in (RECEIVED, VOIDED):
-                asked = waiting.of([key, *kin.get(key, ())], step)
-                possible = [one for one in asked if _may_be(one[1], step, key == one[0])]
-                best = max(possible, key=lambda one: _likeness(one[1], step, key), default=None)
+                best = waiting.best(key, kin.get(key, ()), step)
                 if best is not None:
                     name = (best[0], best[1].place)
                     taken[name] = taken.get(name, Decimal(0)) + amount(step, best[0]).total

@@ -1,4 +1,4 @@
-"""Reports: what they say of the vectors, that every form of them is safe, and that a dossier is checked by strangers."""
+"""Reports: what they say of the vectors, that every form is safe, and that strangers can check a dossier."""
 
 import ast
 import base64
@@ -30,6 +30,7 @@ from ledger.access import Actor, Role
 from ledger.capture import ErrorBehaviour, requests_of
 from ledger.codes import IMPORT, TraceScheme, parse_node
 from ledger.documents import read_document
+from ledger.entries import hash_of
 from ledger.erase import erase
 from ledger.errors import LedgerError, NotAllowed, NotRecorded, UnacceptableRecord
 from ledger.log import latest
@@ -205,12 +206,14 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[str], object, list[Decimal | N
         ["quantities differ"], 100, [Decimal(10)],
     ),
     "in two parts under one paper": (
-        [shipped(1, "L", 50, "shipping", ABATTOIR, **paper("a")), shipped(2, "L", 20, "receiving", MARKET, **paper("a")),
+        [shipped(1, "L", 50, "shipping", ABATTOIR, **paper("a")),
+         shipped(2, "L", 20, "receiving", MARKET, **paper("a")),
          shipped(3, "L", 30, "receiving", MARKET, **paper("a"))],
         ["complete", "complete"], 100, [],
     ),
     "in two parts, and some is missing": (
-        [shipped(1, "L", 50, "shipping", ABATTOIR, **paper("a")), shipped(2, "L", 20, "receiving", MARKET, **paper("a")),
+        [shipped(1, "L", 50, "shipping", ABATTOIR, **paper("a")),
+         shipped(2, "L", 20, "receiving", MARKET, **paper("a")),
          shipped(3, "L", 20, "receiving", MARKET, **paper("a"))],
         ["quantities differ", "quantities differ"], 100, [Decimal(10)],
     ),
@@ -574,6 +577,20 @@ def test_every_tampering_is_noticed(genuine: bytes, court: Court) -> None:
         if status != 1 or "FAILS" not in said:
             unnoticed.append((name, status, said))
     assert unnoticed == []
+
+
+@pytest.mark.parametrize(
+    ("second", "places", "wrong"),
+    [(b"one", (0, 1), 0), (b"other", (0, 1), 1), (b"one", (1, 0), 1), (b"other", (1, 0), 2)],
+)
+def test_links_of_a_chain_are_checked(second: bytes, places: tuple[int, int], wrong: int) -> None:
+    """Entries that are each proven, and do not follow each other: only whoever holds the key could sign such a log."""
+    result = verifier.Result()
+    one = verifier.Proven("330212001/1", b"one", {"node": "330212001", "seq": 1, "prev": "0" * 64}, places[0])
+    after = {"node": "330212001", "seq": 2, "prev": hash_of(second).hex()}
+    two = verifier.Proven("330212001/2", b"two", after, places[1])
+    verifier.check_chains({found.name: found for found in (two, one)}, result)
+    assert len(result.failures) == wrong
 
 
 def test_another_key_proves_nothing(genuine: bytes, court: Court) -> None:

@@ -248,7 +248,6 @@ def lived(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def test_the_day_that_is_followed_anew_has_all_that_can_happen_to_a_warning(lived: tuple[Own, Any]) -> None:
     """A day on which nothing happens is followed alike by any watcher: this one has every kind of notice."""
     _, expected = lived
-    print("DBG", sorted({row[2] for row in expected["notice"]}), len(expected["warning"]), len({row[2] for row in expected["warning"]}), {str(row[15]).split(" ")[0] for row in expected["warning"]}, len(expected["rule_pending"]), len(expected["rule_window"]), flush=True)
     types = {row[2] for row in expected["notice"]}
     assert types >= {"warning.raised", "warning.handled", "warning.closed", "warning.reopened", "warning.escalated"}
     assert types >= {"rules.filed", "rules.live", "rules.retired", "hold.filed"}
@@ -628,7 +627,6 @@ def test_a_gap_of_hours_suspends_what_is_missing(scene: Scene) -> None:
     assert len(scene.told()) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="windows._answers: the wait is put off by a gap, what may answer it is not")
 def test_what_comes_right_after_a_gap_ends_the_wait_that_it_put_off(scene: Scene) -> None:
     """A sensor that could report to nobody for five hours, and then does, was never silent."""
     scene.rules(rule(more=window("absence", "60m", "unless: 'disposition == \"conformant\"'")))
@@ -659,7 +657,7 @@ def licensed(scene: Scene, *ends: int) -> None:
     scene.file(PARTY, party=STALL, legal_name="某某肉铺", kinds=["retailer"], credit_code="91350100M000100Y43")
     tomorrow = (scene.now.astimezone(ZONE) + DAY).date()
     for number, days in enumerate(ends):
-        scene.file(LICENCE, party=STALL, licence=f"JY{number:014d}", kind="food_operation", valid_from="2026-01-01",
+        scene.file(LICENCE, party=STALL, number=f"JY{number:014d}", kind="food_operation", valid_from="2026-01-01",
                    valid_to=(tomorrow + timedelta(days=days)).isoformat())  # fmt: skip
 
 
@@ -670,7 +668,7 @@ def test_a_days_first_tick_tells_licences_that_end_in_30_7_and_0_days_once(scene
     before = len(scene.told())
     scene.wait(6 * HOUR, 3 * MINUTE)
     ends = [one for one in scene.told() if one["rule"] == "licence_ends"]
-    assert before == 0 or before == len([one for one in scene.told() if one["body"]["values"]["valid_days"] == 31])
+    assert before == 0, "the day has not begun"
     assert sorted(one["body"]["values"]["valid_days"] for one in ends) == [0, 7, 30]
     assert all(one["count"] == 1 for one in ends)
 

@@ -1,15 +1,15 @@
 """Labels to print: the symbol of a lot, a slip or a pack, with its text below, as a picture in real size."""
 
 import base64
-from datetime import date
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 
 from api.auth import LedgerHere, MayCapture
 from api.console.pages import HEADERS, page
-from ledger.codes import TRACE_URN, URN, key_of_code
-from ledger.errors import UnreadableCode
+from ledger.codes import key_of_code
+from ledger.errors import LedgerError, UnreadableCode
 from ledger.gs1 import is_digits
 from ledger.identifiers import uri_of
 from scanners.labels import Symbol, code128, datamatrix, qr
@@ -30,7 +30,7 @@ def labels_page(
     if code.strip():
         try:
             symbol = symbol_of(code.strip(), str(request.base_url))
-        except (UnreadableCode, ValueError) as error:
+        except (LedgerError, ValueError) as error:
             wrong = str(error)
     picture = None if symbol is None else base64.b64encode(symbol.svg().encode()).decode()
     return page(
@@ -54,12 +54,15 @@ def label_picture(request: Request, _: MayCapture, name: str, code: Code) -> Res
 
 
 def symbol_of(code: str, site: str) -> Symbol:
-    """The symbol for a code: GS1 DataMatrix for (01)…, Code 128 for 20 digits, QR for a link or a lot of ours.
+    """The symbol for a code: GS1 DataMatrix for (01)…, Code 128 for 20 digits, QR for all else.
 
-    A lot of ours is printed as the address of its public page, so that a shopper's telephone leads there.
+    A lot of ours is printed as the address of its page at `site`, so that a shopper's telephone leads there; our
+    scanners read the lot from it.
     """
     if code.startswith("("):
         return datamatrix(code)
     if is_digits(code) and len(code) == 20:
         return code128(code)
-    return qr(code)
+    if code.startswith(("http://", "https://")):
+        return qr(code)
+    return qr(f"{site}t/{quote(uri_of(key_of_code(code)), safe=':')}")

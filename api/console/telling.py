@@ -2,6 +2,7 @@
 
 import base64
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,7 +22,6 @@ from reports.waymap import Spot, way_map
 _BEGINS = {"step_harvested": "date_harvested", "step_killing": "date_killing", "step_commissioning": "date_made",
            "step_retail_selling": "date_sold"}  # fmt: skip
 _VOUCHERS = {str(kind): kind for kind in VoucherKind}
-UNITS = {"P1": "%"}
 
 
 def words(key: str) -> dict[str, str]:
@@ -111,12 +111,17 @@ def alert_text(one: Alert) -> str:
 def parts(story: Story, names: dict[str, Name], zone: ZoneInfo, at: datetime) -> dict[str, Any]:
     """What the page's template shows beside the story itself."""
     told = [_row(one, story.places[one.site], names) for one in story.steps]
+    day = ""
+    for row in told:  # a day is written once
+        shown = local(row["one"].at, zone)
+        row["clock"], day = shown[11:] if shown[:10] == day else shown, shown[:10]
     return {
         "at": at, "told": told, "alert_text": alert_text, "sales_text": sales_text(story),
         "picture": _picture(story, zone), "days": _days(story, told, zone),
         "first": told[0]["place"] if told else None, "last": told[-1]["place"] if told else None,
         "tests": [row for row in told if row["one"].step == "inspecting"],
-        "papers": _papers(story), "kind_text": kind_text, "units": UNITS,
+        "papers": _papers(story), "kind_text": kind_text,
+        "stops": [(place, list(rows)) for place, rows in groupby(told, key=lambda row: row["place"])],
     }  # fmt: skip
 
 

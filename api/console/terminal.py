@@ -8,15 +8,23 @@ from sqlalchemy import select
 
 from api.auth import Anybody, LedgerHere, MayCapture
 from api.console.pages import HEADERS, HERE, page
+from api.console.texts import plain
 from ledger.access import Actor
 from ledger.codes import node_text
-from ledger.steps import STEPS
+from ledger.registers.goods import Unit
+from ledger.registers.supervision import VoucherKind
+from ledger.steps import STEPS, How, Step
 from ledger.tables import goods as goods_table
 from ledger.tables import node as node_table
 
 router = APIRouter(tags=["pages"], include_in_schema=False)
 DRUG_KINDS = ("pharmacy", "hospital")
 NODES_MAX = 200
+WORDS = (
+    "yes", "no", "queued", "caps", "layout", "ime", "sold", "recorded", "may_sell", "may_not", "camera_none", "confirm",
+    "slip", "set_aside", "again", "again_what", "alert", "seen", "online", "offline",
+)  # fmt: skip
+"""What the terminal's script says: texts of the catalogue whose names begin with till_."""
 
 
 @router.get("/terminal")
@@ -35,10 +43,29 @@ def terminal_page(request: Request, ledger: LedgerHere, actor: MayCapture) -> Re
         for row in rows
     ]
     steps = [
-        {"name": step.name, "chinese": step.chinese, "at": sorted(step.at or ()), "needs": sorted(step.needs)}
+        {"name": step.name, "chinese": step.chinese, "at": sorted(step.at or ()), "needs": _asked(step)}
         for step in STEPS
     ]
-    return page(request, "terminal.html", actor, nodes=nodes, steps=steps, goods=goods, home=_home(actor))
+    return page(
+        request,
+        "terminal.html",
+        actor,
+        nodes=nodes,
+        steps=steps,
+        goods=goods,
+        home=_home(actor),
+        units=list(Unit),
+        papers=list(VoucherKind),
+        words={word: plain(f"till_{word}") for word in WORDS},
+    )
+
+
+def _asked(step: Step) -> list[str]:
+    """The fields that a step asks for; a price where goods change hands, papers where they come in."""
+    more = {"price"} if step.how in (How.SELL, How.LEAVE) else set()
+    if step.how is How.ENTER:
+        more = {"voucher", "counterparty"}
+    return sorted(step.needs | more)
 
 
 def _home(actor: Actor) -> str:

@@ -1,6 +1,7 @@
 """The trace as a picture that one can look at, with the table beside it."""
 
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 from markupsafe import Markup
@@ -33,10 +34,12 @@ def trace_page(
         names = {row.node: row.name for row in connection.execute(wanted)}
     document = to_json(graph)
     picture = draw(graph, names, columns)
+    shown = "".join(f"{level}," for level in sorted(columns))
+    column = f"/console/trace?{urlencode({'code': code.strip(), 'direction': direction})}&open={shown}"
     found: dict[str, Any] = {
-        "svg": Markup(svg(picture, code, "/console/trace?code=")),  # noqa: S704 - all texts in it are escaped there
+        "svg": Markup(svg(picture, code, "/console/trace?code=", column)),  # noqa: S704 - all texts in it are escaped there
         "events": document["events"][:ROWS_SHOWN], "more": max(0, len(document["events"]) - ROWS_SHOWN),
-        "ends": document["openEnds"][:ROWS_SHOWN], "cut": graph.cut, "items": len(graph.items),
+        "ends": document["openEnds"][:ROWS_SHOWN], "open_ends": len(document["openEnds"]), "cut": graph.cut, "items": len(graph.items),
         "steps": len(graph.steps), "names": {f"{number:09d}": name for number, name in names.items()},
     }  # fmt: skip
     return page(request, "trace.html", actor, code=code.strip(), direction=direction, found=found)

@@ -37,12 +37,14 @@ _NOTHING, _UNKNOWN = Look(None, False, False), Look(None, False, True)
 def look(rule: Rule, facts: dict[str, Value], context: Any, source: Source, part: int) -> Look:
     """What the rule makes of these facts; `context` holds them as CEL takes them."""
     when = rule.when.holds(context)
-    window, value = rule.window, None
+    window, value, unknown = rule.window, None, False
     if not when and rule.lasting is None and (window is None or window.type is not WindowType.ABSENCE):
         return _UNKNOWN if when is None else _NOTHING  # as most looks end
     matched: tuple[int, ...] = ()
     if window is not None and (when or window.type is WindowType.ABSENCE):
-        matched = tuple(n for n, one in enumerate(window.conditions) if one.holds(context))
+        held = [one.holds(context) for one in window.conditions]
+        matched = tuple(n for n, one in enumerate(held) if one)
+        unknown = None in held and not matched
     if when and window is not None and window.value is not None:
         summed = window.type is WindowType.VALUE_SUM
         value = window.value.number(context) if summed else window.value.of(context)
@@ -50,7 +52,7 @@ def look(rule: Rule, facts: dict[str, Value], context: Any, source: Source, part
     named = facts.keys() >= set(rule.by)
     lasting = rule.lasting is not None and when is False
     if not named or not (matched or lasting or (when and not missing)):
-        return Look(None, bool(when), missing or (bool(when) and not named))
+        return Look(None, bool(when), missing or unknown or (bool(when) and not named))
     key = "\n".join(_text(facts[name]) for name in rule.by)[:KEY_MAX]
     kept = {name: facts[name] for name in rule.kept if name in facts}
     time = facts["time"]
@@ -59,7 +61,7 @@ def look(rule: Rule, facts: dict[str, Value], context: Any, source: Source, part
     hit = Hit(
         rule, key, at, source.position, part, source.place, source.event, kept, true, matched, value
     )  # fmt: skip
-    return Look(hit, bool(when), missing)
+    return Look(hit, bool(when), missing or unknown)
 
 
 def _text(value: Value) -> str:

@@ -292,8 +292,14 @@ def _came(hit: Hit, seen: Seen, window: Window) -> bool:
 
 
 def _answers(hit: Hit, one: Waiting, window: Window) -> bool:
-    """Whether what came is what was waited for."""
-    return hit.position != one.position and _in_time(hit.at - one.at, window)
+    """Whether what came is what was waited for: a gap of the ledger puts off until when it may come, too."""
+    put_off = timedelta(0)
+    if one.due_event is not None:
+        put_off = max(put_off, one.due_event - one.at - window.within - window.lateness)
+    passed = hit.at - one.at
+    return hit.position != one.position and (
+        _in_time(passed, window) or window.within < passed <= window.within + put_off
+    )
 
 
 def _lasting(memory: Memory, hit: Hit, clocks: Clocks) -> None:

@@ -1,9 +1,19 @@
 // What every page uses: requests with the session's token, and tables that sort. No library, no build step.
 
-const token = document.querySelector('meta[name="csrf"]')?.content ?? "";
+let token = document.querySelector('meta[name="csrf"]')?.content ?? "";
+
+/** Another tab signed in anew, or the page was kept from before: the token of the session that there is now. */
+async function renewed() {
+  const answer = await fetch(location.pathname, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const found = page.querySelector('meta[name="csrf"]')?.content ?? "";
+  const changed = found !== "" && found !== token;
+  if (changed) token = found;
+  return changed;
+}
 
 /** Ask our own server. Gives the answer's JSON, or throws an Error whose message is the problem's detail. */
-export async function ask(path, { method = "GET", body, signal } = {}) {
+export async function ask(path, { method = "GET", body, signal, again = true } = {}) {
   const headers = { Accept: "application/json" };
   if (method !== "GET") headers["X-CSRF-Token"] = token;
   if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -13,6 +23,9 @@ export async function ask(path, { method = "GET", body, signal } = {}) {
   });
   const text = await answer.text();
   const value = text ? JSON.parse(text) : null;
+  if (answer.status === 403 && method !== "GET" && again && (await renewed())) {
+    return ask(path, { method, body, signal, again: false });
+  }
   if (!answer.ok) {
     const breaches = (value?.errors ?? []).map((one) => `${one.path}: ${one.reason}`).join("; ");
     const error = new Error(breaches || value?.detail || value?.title || String(answer.status));
@@ -57,7 +70,7 @@ function sortable(table) {
 function csvOf(table) {
   const cell = (one) => {
     const text = one.innerText.trim().replace(/\s+/g, " ");
-    const safe = /^'*[=+\-@\t\r]/.test(text) && !/^-?[0-9.]+$/.test(text) ? `'${text}` : text;
+    const safe = /^'*[=+\-@\t\r＝＋－＠]/.test(text) && !/^-?[0-9.]+$/.test(text) ? `'${text}` : text;
     return `"${safe.replaceAll('"', '""')}"`;
   };
   return "\ufeff" + [...table.rows].map((row) => [...row.cells].map(cell).join(",")).join("\r\n");

@@ -1,10 +1,31 @@
-// Lists that say when there is something new: one stream of notices for a page.
+// What is new is told without loading the page: one stream of notices for a page. A list says so; where the page names
+// parts that are to be fresh (data-refresh, the ids), they are fetched again and put in their place.
 
 const place = document.querySelector("#live");
+const EVERY_MS = 30_000, LEAST_MS = 2_000;
+
+/** The parts of the page as the server makes them now. */
+async function refresh(ids) {
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" }, credentials: "same-origin", redirect: "error" });
+  if (!answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const id of ids) {
+    const now = document.getElementById(id), then = page.getElementById(id);
+    if (now && then && now.innerHTML !== then.innerHTML) now.replaceChildren(...then.childNodes);
+  }
+}
+
 if (place) {
-  let count = 0;
+  let count = 0, due = false;
+  const ids = place.dataset.refresh?.split(" ") ?? [];
   const stream = new EventSource("/notices/stream?kind=warning.");
   const told = () => {
+    if (ids.length) {
+      if (due) return;
+      due = true;
+      setTimeout(() => { due = false; refresh(ids).catch(() => {}); }, count++ ? LEAST_MS : 0);
+      return;
+    }
     count += 1;
     const link = document.createElement("a");
     link.href = location.href;
@@ -12,8 +33,9 @@ if (place) {
     place.replaceChildren(link);
     place.classList.add("fresh");
   };
-  for (const type of ["raised", "escalated", "overdue", "closed", "reopened", "handled"]) {
-    stream.addEventListener(`warning.${type}`, told);
+  for (const type of ["raised", "escalated", "overdue", "closed", "reopened", "handled", "changed"]) {
+    stream.addEventListener(`city.suyuan.warning.${type}`, told);
   }
-  addEventListener("pagehide", () => stream.close());
+  const timer = ids.length ? setInterval(() => { if (!document.hidden) refresh(ids).catch(() => {}); }, EVERY_MS) : 0;
+  addEventListener("pagehide", () => { stream.close(); clearInterval(timer); });
 }

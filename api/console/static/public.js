@@ -17,7 +17,7 @@ async function got(path, accept) {
 }
 
 const word = (state) => ({ yes: `✓ ${section.dataset.yes}`, no: `✗ ${section.dataset.no}`,
-  skip: `– ${section.dataset.skip}` })[state];
+  unsure: `– ${section.dataset.unsure}` })[state];
 
 function mark(step, state, tally = "") {
   const item = section.querySelector(`[data-check="${step}"]`);
@@ -66,7 +66,7 @@ async function run() {
   verdict("busy");
   section.querySelector("#checks").hidden = false;
   for (const one of section.querySelectorAll("[data-reason]")) one.hidden = true;
-  for (const step of STEPS) mark(step, "skip");
+  for (const step of STEPS) mark(step, "unsure");
   if (!globalThis.crypto?.subtle) {
     reason("crypto");
     return verdict("failed");
@@ -81,7 +81,7 @@ async function run() {
     const known = await keys();
     states.key = "yes";
     checkpoint = await openCheckpoint(note, known);
-    states.note = checkpoint.signed ? "yes" : "skip";
+    states.note = checkpoint.signed ? "yes" : "unsure";
   } catch (error) {
     if (!(error instanceof Disagreement)) throw error;
     states[error.step] = "no";
@@ -93,20 +93,21 @@ async function run() {
   for (const step of ["bytes", "says", "proof"]) {
     const bad = found.filter((one) => one.failed[step]).length;
     const open = step === "proof" ? unsigned : 0;
-    states[step] = step === "proof" && !checkpoint ? "skip" : bad ? "no" : open ? "skip" : "yes";
+    states[step] = step === "proof" && !checkpoint ? "unsure" : bad ? "no" : open ? "unsure" : "yes";
     mark(step, states[step], `${found.length - bad - open}/${found.length}`);
   }
-  for (const step of ["key", "note"]) mark(step, states[step] ?? "skip");
+  for (const step of ["key", "note"]) mark(step, states[step] ?? "unsure");
   rows.forEach((row, i) => {
     const one = found[i];
     const state = Object.keys(one.failed).some((step) => step !== "proof" || checkpoint) ? "no"
-      : one.unsigned || !checkpoint ? "skip" : "yes";
-    (row.querySelector(".verified") ?? row.appendChild(document.createElement("p"))).className = `verified ${state}`;
-    row.querySelector(".verified").textContent = word(state);
+      : one.unsigned || !checkpoint ? "unsure" : "yes";
+    const shown = row.querySelector(".verified");
+    shown.className = `verified ${state}`;
+    shown.textContent = word(state);
   });
   numbers(checkpoint, found);
   const all = Object.values(states);
-  verdict(all.includes("no") ? "no" : all.includes("skip") || all.length < STEPS.length ? "part" : "yes");
+  verdict(all.includes("no") ? "no" : all.includes("unsure") || all.length < STEPS.length ? "part" : "yes");
 }
 
 /** The numbers themselves, for whoever wants to compute them again. */

@@ -7,8 +7,9 @@ import { ask, make } from "/static/app.js";
 const till = document.querySelector("#till");
 const words = JSON.parse(till.dataset.texts);
 const by = (id) => document.querySelector(`#${id}`);
-const [node, step, command, party, scan, goods, quantity, price, counterparty, result] =
-  ["node", "step", "command", "party", "scan", "goods", "quantity", "price", "counterparty", "result"].map(by);
+const [node, step, command, party, scan, goods, quantity, unit, made, madeUnit, price, counterparty, result, voucher, paper] =
+  ["node", "step", "command", "party", "scan", "goods", "quantity", "unit", "made", "made-unit", "price", "counterparty",
+    "result", "voucher", "paper"].map(by);
 const LEASE_LEAST = 5;
 
 // --- what is kept on this device ------------------------------------------------------------------------------------
@@ -40,29 +41,42 @@ const drop = (id) => stored("outbox", "readwrite", (store) => store.delete(id));
 // --- sending --------------------------------------------------------------------------------------------------------
 
 const refusal = (error) => error.status !== undefined && error.status < 500 && error.status !== 401 && error.status !== 429;
+const onItsWay = new Set();  // what `deliver` is sending: `flush` leaves it alone
 
 /** Send one entry. Gives the answer, or throws: with a status if the ledger refused it, without if it was not reached. */
 async function send(entry) {
-  const body = { ...entry.body };
-  if (entry.late && entry.path === "/scans") body.offline = true;
-  if (entry.late && entry.path !== "/scans") body.mode = "offline";
-  return ask(entry.path, { method: "POST", body });
+  const post = (more) => ask(entry.path, { method: "POST", body: { ...entry.body, ...more } });
+  if (!entry.late) return post({});
+  if (entry.path === "/scans") return post({ offline: true });
+  try {
+    return await post({ mode: "offline" });
+  } catch (error) {
+    // Under this id the ledger has it as it was sent first, and the answer was lost on its way: that answer counts.
+    if (error.status === 409 && error.problem?.type) return post({});
+    throw error;
+  }
 }
 
 let sending = false;
+let signedOut = false;
 async function flush() {
   if (sending) return;
   sending = true;
   try {
-    for (const entry of (await waiting()).filter((one) => !one.refused).sort((a, b) => a.kept - b.kept)) {
+    const all = (await waiting()).filter((one) => !one.refused && !onItsWay.has(one.scan));
+    for (const entry of all.sort((a, b) => a.kept - b.kept)) {
       try {
         await send(entry);
         await drop(entry.scan);
+        signedOut = false;
         note("✓", entry.shown, words.recorded);
       } catch (error) {
+        signedOut = error.status === 401;
         if (!refusal(error)) break;
-        await keep({ ...entry, refused: error.message });
-        note("✗", entry.shown, `${words.set_aside} ${error.message}`);
+        const why = reasonsOf(error.problem) || error.message;
+        await keep({ ...entry, refused: why });
+        answer("refused", words.no, `${entry.shown}: ${why}`);
+        note("✗", entry.shown, `${words.set_aside}: ${why}`);
       }
     }
   } finally {
@@ -73,9 +87,15 @@ async function flush() {
 
 async function tell() {
   const all = await waiting();
-  const count = all.filter((one) => !one.refused).length;
-  const aside = all.length - count;
-  by("state").textContent = `${navigator.onLine ? "● " : "○ "}${count ? `${count} ${words.queued}` : ""}${aside ? ` · ${aside} ${words.set_aside}` : ""}`;
+  const count = all.filter((one) => !one.refused && !onItsWay.has(one.scan)).length;
+  const aside = all.filter((one) => one.refused);
+  by("state").className = navigator.onLine ? "hint" : "hint away";
+  by("state").textContent = `${navigator.onLine ? `● ${words.online}` : `○ ${words.offline}`}${count ? ` · ${count} ${words.queued}` : ""}`;
+  by("again").hidden = !signedOut;
+  by("aside").hidden = !aside.length;
+  by("aside-list").replaceChildren(...aside.map((one) => make("li", {},
+    make("strong", {}, one.shown), ` ${new Date(one.kept).toLocaleString("zh-CN")}: ${one.refused} `,
+    make("button", { type: "button", onclick: () => drop(one.scan).then(tell) }, words.seen))));
 }
 
 /** A slip's code from those that were leased ahead, or nothing while the ledger can give one itself. */
@@ -131,12 +151,15 @@ function note(mark, what, said) {
 function slipOf(trace, body) {
   const place = by("slip");
   place.replaceChildren(
-    make("h2", {}, words.slip), make("p", { class: "code" }, trace), make("p", {}, `${goods.selectedOptions[0]?.textContent ?? ""} ${body.quantity ?? ""} kg`),
+    make("h2", {}, words.slip), make("p", { class: "code" }, trace), make("p", {}, `${nameOf(body.goods)} ${body.quantity ?? ""} ${unit.selectedOptions[0]?.textContent ?? ""}`),
     make("p", {}, body.at), make("p", { class: "code" }, `${location.origin}/t/${trace}`));
   place.hidden = by("print").hidden = false;
 }
 
 // --- scanning -------------------------------------------------------------------------------------------------------
+
+/** What a code of goods is called. */
+const nameOf = (code) => [...document.querySelectorAll("#goods-list option")].find((one) => one.value === code)?.textContent ?? code ?? "";
 
 const isDrugs = () => node.selectedOptions[0]?.dataset.drugs === "1";
 
@@ -167,21 +190,28 @@ function reasonsOf(pack) {
 
 async function food(text) {
   const body = { node: node.value, step: step.value, at: nowText() };
-  const given = { party, goods, quantity, price, counterparty, result };
-  for (const [name, field] of Object.entries(given)) if (field.value.trim()) body[name] = field.value.trim();
+  const given = { party, goods, quantity, made, price, counterparty, result };
+  for (const [name, field] of Object.entries(given)) {
+    if (field.value.trim() && !field.closest("[hidden]")) body[name] = field.value.trim();
+  }
+  if (body.quantity) body.unit = unit.value;
+  if (body.made) body.madeUnit = madeUnit.value;
   if (text) body.scanned = text;
+  if (text) delete body.goods;
+  if (voucher.value.trim() && !voucher.closest("[hidden]")) body.vouchers = [{ kind: paper.value, number: voucher.value.trim() }];
   if (step.value.endsWith("_sale")) {
     const trace = await leased(`${node.value} ${party.value}`);
     if (trace) body.trace = trace;
   }
-  await deliver({ path: "/scans", body, shown: `${step.selectedOptions[0].textContent} ${text || goods.value} ${quantity.value}`, good: words.recorded });
-  quantity.value = "";
+  await deliver({ path: "/scans", body, shown: `${step.selectedOptions[0].textContent} ${text || nameOf(goods.value)} ${quantity.value} ${body.unit ?? ""}`.trim(), good: words.recorded });
+  for (const field of [quantity, made, voucher]) field.value = "";
 }
 
 /** Send under a new id; what cannot be sent is kept. */
 async function deliver({ path, body, shown, good }) {
   const id = crypto.randomUUID();
   const entry = { scan: id, path, body: { ...body, scan: id }, shown, kept: Date.now(), late: false };
+  onItsWay.add(id);
   await keep({ ...entry, late: true });  // first on this device, then on its way
   try {
     let found;
@@ -194,24 +224,33 @@ async function deliver({ path, body, shown, good }) {
     }
     await drop(id);
     const trace = found.trace ?? body.trace;
+    if (found.again) {
+      answer("conditional", words.again, shown, words.again_what);
+      note("=", shown, words.again);
+      return;
+    }
     answer("admitted", words.yes, good, (found.warnings ?? []).map((one) => `${one.chinese} ${one.english}`).join("; "), reasonsOf(found.packs?.[0]));
     note("✓", shown, good);
     if (trace) slipOf(trace, body);
   } catch (error) {
     if (refusal(error)) {
       await drop(id);
-      answer("refused", words.no, reasonsOf(error.problem?.packs?.[0]) || error.message);
-      note("✗", shown, error.message);
+      const why = reasonsOf(error.problem?.packs?.[0] ?? error.problem) || error.message;
+      answer("refused", words.no, error.problem?.alert ? words.alert : "", why);
+      note("✗", shown, why);
     } else {
+      signedOut = error.status === 401;
       answer("conditional", words.queued, shown);
       if (body.trace) slipOf(body.trace, body);
     }
+  } finally {
+    onItsWay.delete(id);
+    await tell();
   }
-  await tell();
 }
 
 async function take(text) {
-  scan.value = "";
+  show("");
   try {
     await (isDrugs() ? drug(text) : food(text));
   } catch (error) {
@@ -247,27 +286,46 @@ function odd(event) {
 }
 
 let typed = false;  // a person types on the screen or keyboard: then the field is an ordinary one
-scan.addEventListener("keydown", (event) => {
+let held = "";  // what the scanner's keys said so far; the field only shows it
+/** A GS between two parts of a code is a control character: shown as a sign, sent as it is. */
+function show(text) {
+  held = text;
+  scan.value = text.replaceAll("\x1d", "␝");
+}
+
+function key(event) {
   odd(event);
-  if (event.code === "Enter" || event.code === "NumpadEnter" || (event.code === "Tab" && scan.value)) {
+  const text = (typed ? scan.value.replaceAll("␝", "\x1d") : held).trim();
+  if (event.code === "Enter" || event.code === "NumpadEnter" || (event.code === "Tab" && text && !typed)) {
     event.preventDefault();
-    if (scan.value.trim()) take(scan.value.trim());
+    if (text) take(text);
     return;
   }
   if (typed || event.metaKey || event.altKey || (event.ctrlKey && event.code !== "BracketRight")) return;
+  if (event.code === "Backspace" || event.code === "Escape") show(event.code === "Escape" ? "" : held.slice(0, -1));
   const character = characterOf(event);
-  if (character) {
-    event.preventDefault();
-    scan.value += character;
-  }
+  if (!character) return;
+  event.preventDefault();
+  show(held + character);
+}
+scan.addEventListener("keydown", key);
+// Read-only, so that no input method takes the keys; what one puts there all the same does not count.
+for (const type of ["input", "compositionend"]) scan.addEventListener(type, () => { if (!typed) show(held); });
+/** A scanner does not know where the cursor is: what it says anywhere but in a field or on a button is a scan. */
+document.addEventListener("keydown", (event) => {
+  if (typed || event.target.closest("input, select, textarea, button, a, summary, [role=region]") || event.code === "Tab") return;
+  if (!characterOf(event) || event.ctrlKey || event.metaKey || event.altKey) return;
+  scan.focus();
+  key(event);
 });
 by("keyboard").addEventListener("click", () => {
   typed = !typed;
-  scan.inputMode = typed ? "text" : "none";
+  scan.readOnly = !typed;
+  show("");
   by("keyboard").setAttribute("aria-pressed", String(typed));
   scan.focus();
 });
-by("send").addEventListener("click", () => take(scan.value.trim()));
+by("send").addEventListener("click", () => take((typed ? scan.value : held).trim()));
 by("print").addEventListener("click", () => print());
 
 // --- a camera, where the browser can read codes ---------------------------------------------------------------------
@@ -278,7 +336,13 @@ by("camera").addEventListener("click", async () => {
     return;
   }
   const video = by("video");
-  const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  } catch (error) {
+    answer("conditional", words.camera_none, error.message);
+    return;
+  }
   video.srcObject = stream;
   video.hidden = false;
   await video.play();
@@ -306,14 +370,22 @@ function arrange() {
   const wanted = [...step.options].find((one) => !one.hidden && one.value.endsWith("_sale")) ?? first;
   if (wanted && step.selectedOptions[0]?.hidden !== false) step.value = wanted.value;
   localStorage.setItem("node", node.value);
+  asked();
   lease();
+}
+
+/** Only what the chosen step asks for. */
+function asked() {
+  const chosen = step.selectedOptions[0];
+  const needs = (chosen?.dataset.needs ?? "").split(" ");
+  for (const one of document.querySelectorAll("[data-field]")) one.hidden = !needs.includes(one.dataset.field);
 }
 
 node.value = [...node.options].some((one) => one.value === localStorage.getItem("node")) ? localStorage.getItem("node") : node.value;
 party.value = localStorage.getItem("party") ?? "";
 party.addEventListener("change", () => { localStorage.setItem("party", party.value); lease(); });
 node.addEventListener("change", arrange);
-step.addEventListener("change", lease);
+step.addEventListener("change", () => { asked(); lease(); });
 addEventListener("online", flush);
 addEventListener("offline", tell);
 setInterval(flush, 5000);

@@ -1,0 +1,3 @@
+// A button that prints the page: an inline handler would not be allowed.
+
+document.querySelector("#print")?.addEventListener("click", () => print());
