@@ -246,7 +246,7 @@ class RulesBody(Input):
 
 
 @router.post("/rules/check", openapi_extra=documented_model(RulesBody))
-def check_rules(_: MayReadWarnings, body: Annotated[RulesBody, Depends(parsed(RulesBody))]) -> Response:
+def check_rules(_: MayHandle, body: Annotated[RulesBody, Depends(parsed(RulesBody))]) -> Response:
     """Whether a rule file would be taken: all that is wrong with it, and what its examples show. Nothing is kept."""
     return json_answer({"wrong": [{"field": one.path, "reason": one.reason} for one in wrong_in(body.rules)]})
 

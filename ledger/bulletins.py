@@ -443,9 +443,22 @@ def names_of(connection: Connection, found: Iterable[Figures]) -> Names:
     nodes = {one.node for each in several for one in each.slices}
     nodes |= {one.node for each in several for one in each.silent}
     nodes |= {one.node for each in several for one in each.warnings}
-    codes = sorted({one.goods for each in several for one in each.tests})
+    codes = {one.goods for each in several for one in each.tests}
     regions = sorted({int(one.origin) for each in several for one in each.tests if one.origin.isdigit()})
-    asked = literal(codes, ARRAY(Text))
+    places = select(region.c.region, region.c.name).where(region.c.region == any_(literal(regions, ARRAY(Integer))))
+    here = select(node_table.c.node, node_table.c.name).where(
+        node_table.c.node == any_(literal(sorted(nodes), ARRAY(Integer)))
+    )
+    return Names(
+        {row.node: row.name for row in connection.execute(here)},
+        goods_names(connection, codes),
+        {f"{row.region:06d}": row.name for row in connection.execute(places)},
+    )
+
+
+def goods_names(connection: Connection, codes: Iterable[str]) -> dict[str, str]:
+    """How goods and products of these codes are called, as far as they are registered."""
+    asked = literal(sorted(set(codes)), ARRAY(Text))
     kinds = connection.execute(select(goods.c.goods, goods.c.name).where(goods.c.goods == any_(asked)))
     brands = connection.execute(
         select(product.c.product, product.c.gtin, product.c.name).where(
@@ -453,12 +466,4 @@ def names_of(connection: Connection, found: Iterable[Figures]) -> Names:
         )
     )
     called = {code: row.name for row in brands for code in (row.product, row.gtin) if code is not None}
-    places = select(region.c.region, region.c.name).where(region.c.region == any_(literal(regions, ARRAY(Integer))))
-    here = select(node_table.c.node, node_table.c.name).where(
-        node_table.c.node == any_(literal(sorted(nodes), ARRAY(Integer)))
-    )
-    return Names(
-        {row.node: row.name for row in connection.execute(here)},
-        called | {row.goods: row.name for row in kinds},
-        {f"{row.region:06d}": row.name for row in connection.execute(places)},
-    )
+    return called | {row.goods: row.name for row in kinds}

@@ -15,12 +15,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import psycopg
-
 from ledger.database import Database
-from ledger.errors import LedgerError
 from ledger.settings import Settings
 from ledger.watcher import Watcher
 
@@ -56,7 +54,7 @@ class Lookout:
             try:
                 self._lead()
                 told = None
-            except (LedgerError, psycopg.Error) as error:
+            except Exception as error:
                 if str(error) != told:  # once, not every second
                     told = str(error)
                     _log.error("the log is not being watched: %s", told.strip())
@@ -138,6 +136,10 @@ def main() -> None:
         return  # whoever started it ended at once
     given = json.loads(line)
     os.nice(NICE)
+    with contextlib.suppress(
+        OSError
+    ):  # a session of its own is a group of its own on Linux, with a niceness of its own
+        Path("/proc/self/autogroup").write_text(str(NICE))
     gc.set_threshold(50_000, 20, 100)  # what is told are trees, which reference counts free
     lookout = Lookout(Database(given["url"]), ZoneInfo(given["zone"]))
     for number in (signal.SIGINT, signal.SIGTERM):  # they are for whoever started it, who then ends it

@@ -51,10 +51,18 @@ def seat_of(step: Step) -> Seat:
     for urn in (NODE_URN, PARTY_URN):
         code = name.removeprefix(urn)
         if code != name and len(code) >= 9 and is_digits(code):
-            return Seat(code[:9], code if urn == PARTY_URN else None)
+            return Seat(code[:9], code if urn == PARTY_URN else _stall(step, code))
     if step.node not in (CITY, IMPORT) or not name:
         return Seat(node_text(step.node))
     return Seat(canonical_key(name))
+
+
+def _stall(step: Step, node: str) -> str | None:
+    """Whose step it was, where its place is the whole node: who took or gave there."""
+    side = "destination" if step.business_step in COMING else "source"
+    codes = [party.removeprefix(PARTY_URN) for party in _parties(step, side)]
+    found = [code for code in codes if len(code) == 13 and code.startswith(node) and not code.endswith("0000")]
+    return found[0] if len(found) == 1 else None
 
 
 @dataclass(slots=True)

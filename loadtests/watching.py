@@ -65,8 +65,7 @@ from scanners.city import City, document
 Json = dict[str, Any]
 Told = tuple[str, str, float]  # by which way, of which subject, and when
 RULES, RATE, SMALL, CAUSE_EVERY, WARM_UP_S = 50, 1_000, 10, 50, 2.0
-AIM_RATIO, AIM_S = 0.8, 1.0
-DAY = date(2026, 11, 23)
+AIM_RATIO, AIM_S, DAY = 0.8, 1.0, date(2026, 11, 23)
 SIDES = ("alone", "signed", "watched")
 LAST_S = 15.0  # so long after the last event a notice may come; then it is missing
 

@@ -81,7 +81,7 @@ ROUTES: list[tuple[str, str, object, set]] = [
     ("POST", f"/warnings/{WARNING}/hold", {"reason": "x"}, KEEPERS),
     ("GET", "/rules", None, set(Role)),
     ("GET", "/rules/facts", None, set(Role)),
-    ("POST", "/rules/check", {"rules": "rules: []"}, set(Role)),
+    ("POST", "/rules/check", {"rules": "rules: []"}, KEEPERS),
     ("GET", "/notices", None, set(Role)),
     ("GET", "/notices/stream?after=x", None, set(Role)),  # a stream that begins does not end
     ("GET", f"/subscriptions/{NODE}-erp", None, OWNERS),

@@ -32,7 +32,8 @@ def test_its_commands_run(scratch: Path, tmp_path: Path) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     assert len(blocks) == 11
     work = tmp_path / "checkout"
-    shutil.copytree(ROOT / "tests" / "vectors", work / "tests" / "vectors")
+    for folder in ("tests/vectors", "ledger/rules/shipped"):
+        shutil.copytree(ROOT / folder, work / folder)
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8",
         "SUYUAN_DATA": str(scratch / "readme"), "SUYUAN_KEYS": str(tmp_path / "keys"),

@@ -101,7 +101,7 @@ def raised(found: Finding, at: datetime, hidden: str | None) -> Warning:
     }  # fmt: skip
     if rule.window is not None:
         body["window"] = {
-            "type": str(rule.window.type), "within": str(rule.window.within), **found.counted,
+            "type": str(rule.window.type), "within": f"{int(rule.window.within.total_seconds())}s", **found.counted,
         }  # fmt: skip
     return Warning(
         f"{node}-{made[:24]}", 1, rule.id, rule.version, mark, rule.level, node, region,
@@ -134,6 +134,8 @@ def handled(warning: Warning, row: Json, at: datetime, entry: str) -> Notice | N
     """A step of its handling was recorded."""
     before, warning.status = warning.status, row["status"]
     due = None if row["due"] is None else parse_time(row["due"])
+    if before == warning.status and due in (None, warning.due_at):
+        return None  # nobody has done anything yet
     if not warning.open:
         warning.due_at = None
     elif due is not None and due > at:  # each version repeats it: what is over has had its say
