@@ -13,15 +13,13 @@ from api.ledger import Ledger, now
 from ledger.access import Actor
 from ledger.codes import node_text
 from ledger.entries import time_text
-from ledger.packs.recalls import AMOUNTS, Answered, Had, answers_to, clocks, effects, who_had, who_holds
-from ledger.packs.states import STATE_NAMES, State
+from ledger.packs.recalls import AMOUNTS, GONE, SAFE, Answered, Had, answers_to, clocks, effects, who_had, who_holds
+from ledger.packs.states import STATE_NAMES
 from ledger.registers import RECALL
 from ledger.registry import Record, record
 
 Json = dict[str, Any]
 router = APIRouter(tags=["packs"])
-GONE = frozenset({State.SUPPLIED, State.EXPORTED, State.STOLEN, State.FREE_SAMPLE, State.CHECKED_OUT})
-SAFE = frozenset({State.DESTROYED, State.LOCKED, State.SAMPLED})
 
 
 @router.get("/recalls/{recall}")

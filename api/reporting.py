@@ -8,7 +8,7 @@ import typer
 from api.ledger import open_ledger
 from api.reports import made
 from api.screen import out, progress, say, show, table
-from ledger.errors import Breach, UnacceptableRecord
+from ledger.errors import Breach, LedgerError, UnacceptableRecord
 from ledger.nodes import OPERATOR
 from ledger.settings import Settings
 from ledger.worker import integrate_now
@@ -39,7 +39,11 @@ def report(
     with open_ledger(Settings.from_environment()) as ledger, progress("reading", "steps") as (bar, task):
         integrate_now(ledger.database, ledger.keys, ledger.signer)
         bar.update(task, total=3, completed=1)
-        document = made(ledger, OPERATOR, wanted, given)
+        try:
+            document = made(ledger, OPERATOR, wanted, given)
+        except LedgerError:
+            bar.update(task, visible=False)  # then one sentence is all there is to read
+            raise
         bar.update(task, description="drawing", completed=2)
         data = b"" if document is None else render(document, form, language)
         if output is not None:

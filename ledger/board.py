@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, func, select
 from ledger.codes import CITY, IMPORT
 from ledger.entries import Kind
 from ledger.rules.form import Level
-from ledger.tables import checkpoint, entry, event, head, warning
+from ledger.tables import checkpoint, entry, event, head, log_range, warning
 from ledger.tables import node as node_table
 
 BROKEN_LINKS = ("missing_upstream", "synthetic_link", "received_not_shipped", "shipped_not_received")
@@ -48,6 +48,8 @@ class Board:
     open_warnings: dict[Level, int]
     size: int
     entries: int
+    signed: datetime | None
+    """When the last entry under the newest checkpoint was recorded; None before the first."""
 
     @property
     def live(self) -> int:
@@ -89,11 +91,23 @@ def read_board(connection: Connection, since: datetime, nodes: frozenset[int] | 
     levels = select(warning.c.level, func.count()).where(warning.c.status != "closed", warning.c.hidden.is_(None))
     counted = connection.execute(levels.where(mine(warning.c.node)).group_by(warning.c.level))
     open_ = {Level(level): count for level, count in counted}
-    size = connection.execute(select(func.max(checkpoint.c.size))).scalar() or 0
+    size, signed = _signed(connection)
     return Board(
         rows, _kind_count(connection, Kind.REFUSAL, since, mine), _kind_count(connection, Kind.CHECK, since, mine),
-        {level: open_.get(level, 0) for level in Level}, size, sum(events.values()),
+        {level: open_.get(level, 0) for level in Level}, size, sum(events.values()), signed,
     )  # fmt: skip
+
+
+def _signed(connection: Connection) -> tuple[int, datetime | None]:
+    """How many entries the newest checkpoint signs, and when the last of them was recorded."""
+    size = int(connection.execute(select(func.max(checkpoint.c.size))).scalar() or 0)
+    if size == 0:
+        return 0, None
+    last = select(log_range).where(log_range.c.start < size).order_by(log_range.c.start.desc()).limit(1).subquery()
+    question = select(entry.c.record_time).join(
+        last, and_(entry.c.node == last.c.node, entry.c.seq == last.c.first_seq + (size - 1 - last.c.start))
+    )
+    return size, connection.execute(question).scalar()
 
 
 def _by_node(connection: Connection, column: Any, where: Any, table: Any) -> list[tuple[int, int]]:

@@ -136,9 +136,7 @@ def main() -> None:
         return  # whoever started it ended at once
     given = json.loads(line)
     os.nice(NICE)
-    with contextlib.suppress(
-        OSError
-    ):  # a session of its own is a group of its own on Linux, with a niceness of its own
+    with contextlib.suppress(OSError):  # on Linux a session has a niceness of its own
         Path("/proc/self/autogroup").write_text(str(NICE))
     gc.set_threshold(50_000, 20, 100)  # what is told are trees, which reference counts free
     lookout = Lookout(Database(given["url"]), ZoneInfo(given["zone"]))

@@ -144,11 +144,16 @@ def tell(connection: Connection, code: Key, now: datetime) -> Story:
         return _alarmed(connection, Story(code, _names(connection, [_product(code)]), origin_known=False), [], now)
     try:
         graph = trace(connection, code, Direction.BACKWARD, _CITY)
+        if _stands(graph):
+            return _of_food(connection, graph, now)
     except NotRecorded:
-        raise NotRecorded(NOTHING) from None
-    if not _stands(graph):
+        pass
+    bare = Story(code, _names(connection, [_product(code)]), origin_known=False)
+    if not code.startswith(TRACE_URN):  # a lot may be recalled of which nothing is recorded
+        bare = _alarmed(connection, bare, [code], now)
+    if not bare.alerts:
         raise NotRecorded(NOTHING)
-    return _of_food(connection, graph, now)
+    return bare
 
 
 def _product(code: Key) -> str:

@@ -75,4 +75,4 @@ def lot_trace(
     if not seen:
         raise NotRecorded(f"nothing is recorded about {key}")
     whole.cut |= len(codes) > PACKS_MAX
-    return whole, seen if seen < len(codes[:PACKS_MAX]) else len(codes)
+    return whole, len(codes) if actor.sees_all else seen

@@ -3,12 +3,12 @@
 A new report is a module with a `REPORT`, and a word in the list below.
 """
 
-from reports import assessment, bulletins, dossier, integrity, recall_report
+from reports import assessment, bulletins, dossier, dscsa, fsma204, integrity, recall_report
 from reports.catalogue import REPORTS, register, report_of
 
 for _report in (
     dossier.REPORT, recall_report.REPORT, integrity.REPORT, bulletins.DAILY, bulletins.WEEKLY, bulletins.MONTHLY,
-    assessment.REPORT,
+    assessment.REPORT, fsma204.REPORT, dscsa.REPORT,
 ):  # fmt: skip
     register(_report)
 

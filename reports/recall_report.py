@@ -15,6 +15,8 @@ from ledger.codes import node_text
 from ledger.identifiers import canonical_key
 from ledger.packs.recalls import (
     AMOUNTS,
+    GONE,
+    SAFE,
     Answered,
     Due,
     Effect,
@@ -55,8 +57,6 @@ from reports.document import (
 )
 
 TITLE = Phrase("召回报告", "Recall report")
-GONE = frozenset({State.SUPPLIED, State.EXPORTED, State.STOLEN, State.FREE_SAMPLE, State.CHECKED_OUT})
-SAFE = frozenset({State.DESTROYED, State.LOCKED, State.SAMPLED})
 """As `GET /recalls/{recall}` counts them: packs that nobody can take any more, and packs that left the chain."""
 CITED = 50
 """Entries that a line names; how many there are stands beside them."""

@@ -215,6 +215,7 @@ def _xlsx_cell(cell: Cell, kind: Kind) -> Any:
 _FONT = "sans"
 _BLUE, _GREY, _RED = (0, 83, 156), (120, 120, 120), (176, 0, 32)
 _COLOURS = (_BLUE, (200, 90, 0), (0, 120, 90), (120, 60, 140))
+_CHART_MM = 45.0
 
 
 class _Paper(FPDF):
@@ -285,6 +286,8 @@ def _pdf_section(paper: FPDF, section: Section, language: Language) -> None:
             for name, cell in section.pairs:
                 _pdf_pair(paper, name.in_(language), shown(cell))
         case Chart():
+            if paper.get_y() + _CHART_MM + 30 > paper.h - 16:
+                paper.add_page()  # the head stays with its picture
             _pdf_head(paper, section.title.in_(language))
             _pdf_chart(paper, section, language)
         case Grid():
@@ -292,13 +295,27 @@ def _pdf_section(paper: FPDF, section: Section, language: Language) -> None:
             _pdf_grid(paper, section, language)
 
 
+PDF_COLUMNS_MAX = 12
+"""How many columns stand side by side on paper; the rest stands below them, each part with all rows."""
+_COLUMN_MM_MIN = 8
+"""A column without room for one character would never end."""
+
+
 def _pdf_grid(paper: FPDF, grid: Grid, language: Language) -> None:
+    for first in range(0, len(grid.columns), PDF_COLUMNS_MAX):
+        part = slice(first, first + PDF_COLUMNS_MAX)
+        rows, note = [row[part] for row in grid.rows], grid.note if part.stop >= len(grid.columns) else None
+        _pdf_table(paper, Grid(grid.title, grid.columns[part], rows, note, grid.marked), language)
+
+
+def _pdf_table(paper: FPDF, grid: Grid, language: Language) -> None:
     paper.set_font(_FONT, size=7)
     weights = [max([len(column.head.in_(language)) * 2, *(min(40, _width(shown(row[at]))) for row in grid.rows[:200])])
                for at, column in enumerate(grid.columns)]  # fmt: skip
+    least = _COLUMN_MM_MIN * sum(max(6, weight) for weight in weights) / (paper.epw - _COLUMN_MM_MIN * len(weights))
     style = FontFace(fill_color=(235, 241, 247))
     with paper.table(
-        borders_layout=TableBordersLayout.HORIZONTAL_LINES, col_widths=[max(6, weight) for weight in weights],
+        borders_layout=TableBordersLayout.HORIZONTAL_LINES, col_widths=[max(6, weight) + least for weight in weights],
         headings_style=style, line_height=4, wrapmode=WrapMode.CHAR,
     ) as table:  # fmt: skip
         table.row([column.head.in_(language) for column in grid.columns])
@@ -315,9 +332,7 @@ def _width(text: str) -> int:
 
 def _pdf_chart(paper: FPDF, chart: Chart, language: Language) -> None:
     """Bars side by side, or lines, with their values' greatest on the axis."""
-    height, width = 45.0, paper.epw
-    if paper.get_y() + height + 14 > paper.h - 16:
-        paper.add_page()
+    height, width = _CHART_MM, paper.epw
     left, bottom = paper.l_margin, paper.get_y() + height
     most = max((value for one in chart.series for value in one.values), default=0) or 1
     slot = width / max(1, len(chart.labels))
@@ -337,6 +352,8 @@ def _pdf_chart(paper: FPDF, chart: Chart, language: Language) -> None:
             for at, tall in enumerate(heights):
                 paper.rect(left + slot * at + slot * 0.15 + bar * number, bottom - tall, bar, tall, style="F")
     _pdf_labels(paper, chart, language, (left, bottom, slot, most))
+    paper.set_fill_color(255)  # or the next table has the colour of the last bar
+    paper.set_draw_color(0)
 
 
 def _pdf_labels(paper: FPDF, chart: Chart, language: Language, box: tuple[float, float, float, float]) -> None:

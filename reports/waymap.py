@@ -85,16 +85,17 @@ def _arrow(giver: tuple[float, float, float], taker: tuple[float, float, float],
     """Down from the giver to the taker; what goes back up to an earlier layer is drawn at the side."""
     x1, _, y1 = giver
     x2, y2, low = taker
+    side, anchor = (-7, "end") if x2 > x1 + 1 else (8, "start")
     if y2 > y1:
-        middle, near = (y1 + y2) / 2, y2 - ARROW_HIGH / 2
+        middle = (y1 + y2) / 2
         path = f"M{x1:.1f} {y1:.1f}C{x1:.1f} {middle:.1f} {x2:.1f} {middle:.1f} {x2:.1f} {y2 - 2:.1f}"
-        text = ((x1 + x2) / 2 if y2 - y1 <= ARROW_HIGH + 1 else x2, near)
+        text = (x1 + side, y1 + 16 if x1 != x2 else middle + 4)
     else:
         path = f"M{x1:.1f} {giver[1]:.1f}C{WIDTH} {giver[1]:.1f} {WIDTH} {low:.1f} {x2:.1f} {low:.1f}"
-        text = (WIDTH - 40, (giver[1] + low) / 2)
+        text, anchor = (WIDTH - 4, (giver[1] + low) / 2), "end"
     return (
         f'<path class="arrow" d="{path}" marker-end="url(#tip)"/>'
-        f'<text class="day" x="{text[0] + 8:.1f}" y="{text[1] + 4:.1f}">{escape(day)}</text>'
+        f'<text class="day" text-anchor="{anchor}" x="{text[0]:.1f}" y="{text[1]:.1f}">{escape(day)}</text>'
     )
 
 

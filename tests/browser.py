@@ -145,4 +145,5 @@ def visitors(browser: Browser, server: Server) -> Iterator[Visitors]:
         yield made
     finally:
         made.leave()
-    assert made.told_on() == []
+    wrong = made.told_on()
+    assert wrong == [], wrong

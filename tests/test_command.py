@@ -43,6 +43,7 @@ COMMANDS = [
     "terminal setup", "terminal run", "terminal status", "terminal retry", "terminal drop", "terminal calibrate",
     "official export", "official upload", "official status", "rules check", "rules test", "rules list", "rules facts",
     "rules load", "rules shipped", "rules explain", "warning list", "warning show", "warning step", "warning hold",
+    "report",
     "credential add", "credential list", "credential revoke",
     *(f"{register.name} {command}" for register in REGISTERS for command in commands_of(register)),
 ]  # fmt: skip

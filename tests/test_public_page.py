@@ -9,6 +9,7 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,18 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api.app import create_app
+from api.city import load_city
 from api.console.looks import BURST, Looks, counted_as
-from api.ledger import now
+from api.ledger import Ledger, now
 from ledger.entries import decode
 from ledger.gs1 import check_digit
 from ledger.merkle import Edge, inclusion_proof, leaf_hash
 from ledger.notes import Checkpoint, Signer, sign_note
 from ledger.registers import GOODS, NODE, PARTY, PRODUCT, RECALL
-from ledger.story import asked_key
+from ledger.story import asked_key, tell
 from reports.waymap import Spot, way_map
+from scanners.city import City as SimulatedCity
+from scanners.city import write
 from tests.conftest import VECTORS, sign
 from tests.test_access import server
 from tests.test_http import Server, problem_of
@@ -224,6 +228,65 @@ def test_a_sale_that_was_taken_back_is_no_story(street: Street) -> None:
     problem_of(street.stranger.get(f"/t/{sold['trace']}", headers=JSON), 404, "NoSuchNameException")
 
 
+def _taker(event: dict[str, Any]) -> str:
+    return str(event["destinationList"][0]["destination"])
+
+
+class Oracle:
+    """The way to a slip by the simulated city's own events: receipts and shipments by their papers. No code shared."""
+
+    def __init__(self, events: list[dict[str, Any]]) -> None:
+        self.events = events
+        self.ids: set[str] = set()
+
+    def way(self, lot: str, node: str, party: str | None, until: str) -> None:
+        for event in self.events:
+            at, step = event["eventTime"], event["bizStep"]
+            here = event["readPoint"]["id"].endswith(node) and at <= until
+            made = any(one["epcClass"] == lot for one in event.get("outputQuantityList", ()))
+            moved = any(one["epcClass"] == lot for one in event.get("quantityList", ()))
+            if here and (made or (moved and event["action"] == "ADD")):
+                self.ids.add(event["eventID"])
+                for one in event.get("inputQuantityList", ()):
+                    self.way(one["epcClass"], node, None, at)
+            elif here and moved and step in ("inspecting", "sensor_reporting"):
+                self.ids.add(event["eventID"])
+            elif here and moved and step == "receiving" and party in (None, _taker(event)):
+                self.ids.add(event["eventID"])
+                self.sent(lot, event["bizTransactionList"])
+
+    def sent(self, lot: str, papers: list[dict[str, str]]) -> None:
+        for event in self.events:
+            if event["bizStep"] == "shipping" and event.get("bizTransactionList") == papers:
+                self.ids.add(event["eventID"])
+                giver = event["sourceList"][0]["source"]
+                self.way(lot, event["readPoint"]["id"][-9:], None if giver.endswith("0000") else giver,
+                         event["eventTime"])  # fmt: skip
+
+
+def test_every_slip_of_the_simulated_city_tells_its_own_way(ledger: Ledger, tmp_path: Path) -> None:
+    city = SimulatedCity(5, date(2026, 11, 23), nodes=14, events=700, plant_every=0)
+    write(city, tmp_path / "city", lambda *_: None)
+    load_city(ledger, tmp_path / "city", lambda *_: None)
+    events = [*city.events()]
+    sales = [event for event in events if event["bizStep"] == "retail_selling" and "outputQuantityList" in event]
+    assert len(sales) > 200
+    told = set()
+    for sale in sales[::7]:
+        slip, party = sale["outputQuantityList"][0]["epcClass"], sale["sourceList"][0]["source"]
+        oracle = Oracle(events)
+        oracle.ids.add(sale["eventID"])
+        for one in sale["inputQuantityList"]:
+            oracle.way(one["epcClass"], sale["readPoint"]["id"][-9:], None if party.endswith("0000") else party,
+                       sale["eventTime"])  # fmt: skip
+        with ledger.database.read() as connection:
+            story = tell(connection, asked_key(slip), now())
+        assert {one.read.entry.body["event"]["eventID"] for one in story.steps} == oracle.ids, slip
+        told.add(len(story.steps))
+        assert not story.cut and story.links.keys() and {one.kind for one in story.places.values()} - {None}
+    assert max(told) > 8, "there are long ways among them"
+
+
 # --- what is not told -----------------------------------------------------------------------------
 
 
@@ -285,6 +348,14 @@ def test_a_recalled_lot_is_red_at_the_top(street: Street) -> None:
     assert ended.is_success, ended.text
     assert [one["active"] for one in street.story(street.slip)["alerts"]] == [False]
     assert "曾被召回" in street.stranger.get(f"/t/{street.slip}", headers=HTML).text
+
+
+def test_a_lot_that_is_recalled_and_that_nobody_recorded_is_red_too(street: Street) -> None:
+    recall(street, "ZH-3", lots=["https://id.gs1.org/01/06901234500103/10/ELSEWHERE"])
+    story = street.story("(01)06901234500103(10)ELSEWHERE")
+    assert [one["number"] for one in story["alerts"]] == ["ZH-3"] and story["steps"] == []
+    page = street.stranger.get("/t/01/06901234500103/10/ELSEWHERE", headers=HTML)
+    assert page.status_code == 200 and 'role="alert"' in page.text
 
 
 def test_what_is_held_is_red_too_where_it_is(street: Street) -> None:

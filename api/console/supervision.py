@@ -27,6 +27,8 @@ from ledger.warnings import Asked, list_warnings
 Json = dict[str, Any]
 router = APIRouter(tags=["pages"], include_in_schema=False)
 LOG_MAX = 200
+ANSWERED = ("found", "sold", "returned", "destroyed")
+"""What a node says of a recalled lot."""
 
 
 @router.get("/console/warnings")
@@ -81,7 +83,7 @@ def recalls_page(request: Request, ledger: LedgerHere, actor: MayCheckPacks) -> 
 def recall_page(request: Request, ledger: LedgerHere, actor: MayCheckPacks, recall: str) -> Response:
     """A recall: its clocks, who holds what, answers, how far it is."""
     return page(request, "recall.html", actor, one=recall_json(ledger, actor, recall),
-                amounts=AMOUNTS, may_recall=may(actor, Action.RECALL))  # fmt: skip
+                amounts=AMOUNTS, answered=ANSWERED, may_recall=may(actor, Action.RECALL))  # fmt: skip
 
 
 @router.get("/console/log")

@@ -73,7 +73,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "reason": ("理由", "reason"),
     "save": ("保存", "save"),
     "back": ("返回", "back"),
-    "share": ("完整", "complete"),
     "receipts": ("收货", "receipts"),
     **MORE,
 }

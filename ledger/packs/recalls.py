@@ -197,6 +197,9 @@ class Had:
         return sum((max(Decimal(0), self.amounts.get(name, Decimal(0))) for name in _ANSWERED_FOR), Decimal(0))
 
 
+GONE = frozenset({State.SUPPLIED, State.EXPORTED, State.STOLEN, State.FREE_SAMPLE, State.CHECKED_OUT})
+SAFE = frozenset({State.DESTROYED, State.LOCKED, State.SAMPLED})
+"""Recalled packs in these states are out of reach; in those, out of harm's way."""
 AMOUNTS = ("received", "made", "shipped", "sold", "destroyed", "used", "left")
 _ANSWERED_FOR = ("sold", "destroyed", "left")
 _IN = {"receiving": "received", "void_shipping": "received"}
