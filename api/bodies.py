@@ -87,7 +87,7 @@ class FieldReader:
 
 def documented_model(model: type[BaseModel]) -> dict[str, Any]:
     """The same for a body that `parsed` reads: the model, and the example that its fields make."""
-    example = {name: field.examples[0] for name, field in model.model_fields.items() if field.examples}
+    example = {field.alias or name: field.examples[0] for name, field in model.model_fields.items() if field.examples}
     return documented(model.model_json_schema(), example, "application/json")
 
 

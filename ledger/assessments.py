@@ -86,7 +86,7 @@ def months(
     for code, places in _latest(connection, period, late_after, nodes).items():
         if code in found:
             found[code].latest = tuple(places)
-    for refusal in refusals_of(others_of(connection, period, found_slices)):
+    for refusal in refusals_of(others_of(connection, period, found_slices)[0]):
         if refusal.place[0] in found:
             found[refusal.place[0]].refusals.append(refusal)
     for raised in warnings_of(connection, period, now, nodes):

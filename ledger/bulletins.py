@@ -157,7 +157,7 @@ def figures(
     heads = heads_of(connection, nodes)
     found.slices = slices(connection, period, heads)
     found.by_time, found.by_node, found.by_step = _events(connection, period, zone, unit, nodes)
-    others = list(others_of(connection, period, found.slices))
+    others, cut = others_of(connection, period, found.slices)
     found.refusals = list(refusals_of(others))
     checks = [(place, at, body["check"]) for place, at, kind, body in others if kind == Kind.CHECK]
     found.checks = [
@@ -168,7 +168,7 @@ def figures(
     found.tests = [*_told_tests(checks), *_tested(connection, inspected)]
     found.warnings = warnings_of(connection, period, now, nodes)
     found.silent = silent_in(connection, period, found.slices, nodes)
-    found.cut = len(others) >= OTHERS_MAX or len(inspected) >= TESTS_MAX or len(found.warnings) >= WARNINGS_MAX
+    found.cut = cut or len(inspected) >= TESTS_MAX or len(found.warnings) >= WARNINGS_MAX
     return found
 
 
@@ -256,15 +256,15 @@ _OTHERS = text("""
 _Other = tuple[Place, datetime, Kind, Json]
 
 
-def others_of(connection: Connection, period: Period, asked: Sequence[Slice]) -> Iterator[_Other]:
-    """Refusals and checks of a period, in the order in which they were recorded."""
+def others_of(connection: Connection, period: Period, asked: Sequence[Slice]) -> tuple[list[_Other], bool]:
+    """Refusals and checks of a period, in the order in which they were recorded; and whether there are more."""
     columns = {
         "nodes": [one.node for one in asked], "firsts": [one.first for one in asked],
         "lasts": [one.last for one in asked], "since": period.since, "until": period.until, "most": OTHERS_MAX,
     }  # fmt: skip
     places = [(row.node, row.seq) for row in connection.execute(_OTHERS, columns)]
-    found = list(_read(connection, places, entry.c.kind.in_([Kind.REFUSAL, Kind.CHECK])))
-    return iter(sorted(found, key=lambda one: (one[1], one[0])))
+    found = _read(connection, places, entry.c.kind.in_([Kind.REFUSAL, Kind.CHECK]))
+    return sorted(found, key=lambda one: (one[1], one[0])), len(places) >= OTHERS_MAX
 
 
 def _read(connection: Connection, places: Sequence[Place], condition: Any) -> Iterator[_Other]:

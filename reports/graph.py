@@ -93,8 +93,8 @@ def _together(graph: Graph, items: Sequence[Item], level: int, ends: dict[Key, R
         found = [ends[one.key] for one in some if one.key in ends]
         worst = min(found, key=[*REASON_MARKS].index, default=None)
         boxes.append(
-            Box(level, f"{kind} ×{len(some)}", step, [one.key for one in some], worst, found.count(worst) if worst else 0,
-                any(one.key == graph.start for one in some))
+            Box(level, f"{kind} ×{len(some)}", step, [one.key for one in some], worst,
+                found.count(worst) if worst else 0, any(one.key == graph.start for one in some))
         )  # fmt: skip
     return boxes
 

@@ -150,6 +150,15 @@ def test_tests_are_counted_by_goods_and_origin_and_errors_are_not(town: Town) ->
     assert Counter(one.decision for one in found.checks) == {"admitted": 1, "conditional": 1, "refused": 1}
 
 
+def test_what_is_beyond_the_limits_is_told(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bulletin that silently leaves out is worse than none."""
+    assert not town.figures(town.moments[0], town.moments[2]).cut
+    for limit in ("OTHERS_MAX", "TESTS_MAX", "WARNINGS_MAX"):
+        with monkeypatch.context() as patch:
+            patch.setattr(bulletins, limit, 2)
+            assert town.figures(town.moments[0], town.moments[2]).cut, limit
+
+
 def handled(town: Town, id_: str, *steps: str) -> None:
     admin = town.gate.server.client()
     for step in steps:

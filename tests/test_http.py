@@ -19,6 +19,7 @@ import pytest
 import uvicorn
 from fastapi.openapi.models import OpenAPI
 from fastapi.routing import APIRoute, iter_route_contexts
+from psycopg.types.json import Jsonb
 
 from api import command
 from api.app import create_app
@@ -999,21 +1000,37 @@ DRUG = "81234560000000010001"
 SCAN = "0d3c5a52-8f0e-4c77-9f7e-0b7f6f1f3a01"
 
 
+WARNED = f"{NODE}-0f1e2d3c4b5a69788796a5b4"
+
+
+def warn(server: Server) -> None:
+    """A warning as the watcher writes one, of a lot."""
+    body = {"values": {"item": "urn:suyuan:lot:21113011:33021200126112500001"}, "evidence": [], "message": {}}
+    with server.ledger.database.connection() as connection:
+        connection.execute(
+            "INSERT INTO warning VALUES (%s, 1, 'r', 'v', 'f', 1, %s, 330212, NULL, 's', now(), now(), 0, 'open', NULL,"
+            " NULL, 1, %s, '{}')", [WARNED, int(NODE), Jsonb(body)],
+        )  # fmt: skip
+
+
 def test_the_examples_of_the_openapi_document_work(server: Server) -> None:
+    warn(server)
     client, pharmacy = server.client(), server.client(Role.PHARMACY, NODE)
     client.post("/registry/nodes", json={"node": "330212003", "name": "x", "trace_scheme": "A"})
     client.post("/registry/products", json={"product": "8123456", "name": "x", "kind": "drug"})
+    hook = {"subscription": f"{NODE}-erp", "channel": "webhook", "destination": "https://erp.example/hook"}
+    assert client.post("/registry/subscriptions", json=hook).status_code == 201
     tried = 0
     for name, operation in operations():
         method, _, path = name.partition(" ")
         for kind, content in operation.get("requestBody", {"content": {}})["content"].items():
             body = content["example"]
             sent = body.encode() if kind == "text/csv" else write_json(body)
-            code = DRUG if "/packs" in path else f"{NODE}0001"
+            code = DRUG if "/packs" in path else f"{NODE}-erp" if "/subscriptions" in path else f"{NODE}0001"
             place = path.replace("{register}", "parties").replace("{code}", code).replace("{scan}", SCAN)
-            place = place.replace("{command}", "supply")
+            place = place.replace("{command}", "supply").replace("{report}", "monthly").replace("{warning}", WARNED)
             asks = pharmacy if {"packs"} & {*operation["tags"]} else client
             answer = asks.request(method, place, content=sent, headers={"Content-Type": kind})
             assert answer.status_code in (200, 201, 202), (name, answer.text)
             tried += 1
-    assert tried == 20
+    assert tried == 27

@@ -20,6 +20,7 @@ from playwright.sync_api import Page, expect
 from api.console.tracing import ROWS_SHOWN
 from api.ledger import now
 from ledger.access import Role
+from ledger.codes import TRACE_URN
 from ledger.registers import GOODS, LICENCE, PARTY
 from ledger.registers import NODE as NODES
 from reports.graph import OPENED_MAX
@@ -236,6 +237,7 @@ def test_an_answer_that_was_lost_on_its_way_is_asked_for_again(visitors: Visitor
     here.page.route("**/supply", lose, times=1)
     wedge(here.page, PACK)
     says(here.page, "conditional", "待上传")
+    here.page.evaluate("dispatchEvent(new Event('online'))")  # as every five seconds
     expect(here.page.locator("#history li").first).to_contain_text("✓")
     expect(here.page.locator("#aside")).to_be_hidden()
     assert sales(drugs) == 1
@@ -506,7 +508,7 @@ def test_a_lot_with_thousands_of_slips_stays_a_picture(
             "eventTimeZoneOffset": "+08:00", "bizStep": "retail_selling",
             "readPoint": {"id": f"urn:suyuan:node:{NODE}"},
             "inputQuantityList": [{"epcClass": batch, "quantity": 1, "uom": "KGM"}],
-            "outputQuantityList": [{"epcClass": f"urn:suyuan:trace:{NODE}0001{number:07}", "quantity": 1, "uom": "KGM"}],
+            "outputQuantityList": [{"epcClass": f"{TRACE_URN}{SELLER}{number:07}", "quantity": 1, "uom": "KGM"}],
         }
         for number in range(SLIPS)
     ]  # fmt: skip

@@ -10,17 +10,21 @@ from urllib.parse import quote
 import httpx
 import pytest
 from jinja2 import Environment, nodes
+from starlette.requests import Request
+from starlette.responses import Response
 
 from api.console import session
 from api.console.pages import HERE, MENU
+from api.console.terminal import WORDS
 from api.console.texts import TEXTS
 from api.ledger import now
 from ledger.access import ALLOWED, Role
 from ledger.credentials import issue, revoke
-from tests.test_access import FAR_MARKER, ROUTES, traded
+from ledger.registers import NODE as NODES
+from tests.test_access import FAR_MARKER, ROUTES, server, traded
 from tests.test_access import LOT as TRADED
-from tests.test_access import server
 from tests.test_http import NODE, OTHER, Server, credential, problem_of, routes_of
+from tests.test_registry import filed
 from tests.test_warnings import DAY, RULES, Watched
 
 __all__ = ["server", "traded"]
@@ -71,9 +75,6 @@ def test_the_cookie_is_sealed_and_kept_from_scripts_and_other_sites(server: Serv
 
 
 def test_over_https_the_cookie_never_goes_in_the_clear(server: Server) -> None:
-    from starlette.requests import Request
-    from starlette.responses import Response
-
     scope = {"type": "http", "scheme": "https", "server": ("x", 443), "path": "/", "headers": [], "query_string": b""}
     answer = Response()
     session.begin(answer, Request(scope), "x")
@@ -166,7 +167,9 @@ def test_every_route_that_changes_something_wants_the_token(server: Server) -> N
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1.evil.example", "null", "http://127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "http://127.0.0.1.evil.example", "null", "http://127.0.0.1:1"]
+)
 def test_another_site_signs_nobody_in_or_out(server: Server, origin: str) -> None:
     """Signed in as somebody else without knowing, one records under a stranger's name."""
     client, key = signed_in(server, Role.REGULATOR)
@@ -315,8 +318,6 @@ def test_every_text_is_used() -> None:
     """A text that no page shows is a translation that nobody checks."""
     whole = {one for one, begins in strings() if not begins}
     begun = tuple({one for one, begins in strings() if begins})
-    from api.console.terminal import WORDS
-
     whole |= {f"till_{word}" for word in WORDS} | {name for _, name, _ in MENU}
     assert {name for name in TEXTS if name not in whole and not name.startswith(begun)} == set()
 
@@ -385,9 +386,6 @@ def test_a_market_s_board_and_warnings_are_of_its_own_nodes(server: Server) -> N
 
 def test_what_comes_from_the_ledger_is_never_markup(server: Server) -> None:
     """Names come from sheets that strangers fill in."""
-    from ledger.registers import NODE as NODES
-    from tests.test_registry import filed
-
     evil = '"><img src=x onerror=alert(1)>'
     filed(server.ledger, NODES, [{"node": "330212055", "name": evil, "trace_scheme": "A", "kind": "market"}])
     admin, _ = signed_in(server, Role.ADMIN)

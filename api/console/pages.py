@@ -8,9 +8,14 @@ from zoneinfo import ZoneInfo
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from api.console import texts
 from ledger.access import ALLOWED, Action, Actor, Role
+from ledger.registers.drugs import Grade, Nature, RecallStatus
+from ledger.registers.form import Word
+from ledger.registers.parties import LicenceKind, PartyKind, Status
+from ledger.registers.supervision import Scope
 
 HERE = Path(__file__).parent
 HEADERS = {
@@ -40,7 +45,20 @@ _environment = Environment(
     loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
     lstrip_blocks=True,
 )  # fmt: skip
-_environment.globals.update(t=texts.both, plain=texts.plain, phrase=texts.phrase)
+KINDS: dict[str, type[Word]] = {
+    "grade": Grade, "nature": Nature, "recall_status": RecallStatus, "party": PartyKind, "status": Status,
+    "licence": LicenceKind, "scope": Scope,
+}  # fmt: skip
+"""Lists of the registers whose words pages show."""
+
+
+def word(kind: str, value: str) -> Markup:
+    """A word of a register's list, in Chinese and as it is written."""
+    found = next((one.chinese for one in KINDS[kind] if one == value), "")
+    return texts.phrase(found, value)
+
+
+_environment.globals.update(word=word, t=texts.both, plain=texts.plain, phrase=texts.phrase)
 
 
 def page(

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from markupsafe import Markup
 
+from api import problems
 from api.auth import LedgerHere, MayTrace, Rule
 from api.console.pages import page
 from api.reports import directly, file_answer, job_json, may_ask
@@ -55,8 +56,8 @@ def report_page(
     given = {name: value for name, value in given.items() if value}
     try:
         document = directly(ledger, actor, wanted, given, form)
-    except (UnacceptableRecord, LedgerError) as error:
-        return _page(request, actor, wanted, given, wrong=str(error), status=400)
+    except LedgerError as error:
+        return _page(request, actor, wanted, given, wrong=str(error), status=problems.STATUS[type(error)][0])
     if document is None:
         long = {"format": form, "language": str(language), "job": str(uuid.uuid4())}
         return _page(request, actor, wanted, given, long=long)

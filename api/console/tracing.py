@@ -39,7 +39,8 @@ def trace_page(
     found: dict[str, Any] = {
         "svg": Markup(svg(picture, code, "/console/trace?code=", column)),  # noqa: S704 - all texts in it are escaped there
         "events": document["events"][:ROWS_SHOWN], "more": max(0, len(document["events"]) - ROWS_SHOWN),
-        "ends": document["openEnds"][:ROWS_SHOWN], "open_ends": len(document["openEnds"]), "cut": graph.cut, "items": len(graph.items),
-        "steps": len(graph.steps), "names": {f"{number:09d}": name for number, name in names.items()},
+        "ends": document["openEnds"][:ROWS_SHOWN], "open_ends": len(document["openEnds"]), "cut": graph.cut,
+        "items": len(graph.items), "steps": len(graph.steps),
+        "names": {f"{number:09d}": name for number, name in names.items()},
     }  # fmt: skip
     return page(request, "trace.html", actor, code=code.strip(), direction=direction, found=found)
