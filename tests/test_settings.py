@@ -140,7 +140,7 @@ def test_a_relative_folder_in_a_deleted_one_is_refused(tmp_path: Path, monkeypat
 
 
 def test_a_mail_server_needs_a_sender() -> None:
-    with pytest.raises(Misconfigured, match="^SUYUAN_SMTP_FROM "):
+    with pytest.raises(Misconfigured, match=r"^SUYUAN_SMTP_FROM "):
         read(SUYUAN_SMTP_URL="smtp://mail.example:25")
 
 
