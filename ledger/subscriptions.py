@@ -28,13 +28,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from ledger.codes import node_text
+from ledger.codes import CITY, node_text
 from ledger.documents import write_json
 from ledger.entries import time_text
 from ledger.tables import notice, subscription
 
 Json = dict[str, Any]
 
+CITY_WIDE = ("recall.", "hold.")
+"""Types of notice that concern everybody where they name no node of their own."""
 LEVELS = ("red", "orange", "yellow", "blue")
 LEVEL_NAMES = ("红色", "橙色", "黄色", "蓝色")
 PAGE_MAX = 1_000
@@ -88,12 +90,13 @@ class Filter:
             for one in fields(self)
             if one.name != "reach" and getattr(self, one.name)
         }
-        reach = literal(True) if self.reach is None else notice.c.node.in_(self.reach)
+        reach = literal(True) if self.reach is None else or_(notice.c.node.in_(self.reach), _for_all())
         return and_(reach, _passes(wanted))
 
     def passes(self, one: Notice) -> bool:
         """Whether a notice is wanted: for streams, which all read the same notices."""
-        return (self.reach is None or one.node in self.reach) and all((
+        for_all = one.node == CITY and one.type.startswith(CITY_WIDE)
+        return (self.reach is None or one.node in self.reach or for_all) and all((
             not self.levels or (one.level is not None and LEVELS[one.level - 1] in self.levels),
             not self.rules or one.rule in self.rules,
             not self.goods or (one.goods is not None and one.goods.startswith(self.goods)),
@@ -102,6 +105,11 @@ class Filter:
             not self.subjects or one.subject in self.subjects,
             not self.kinds or one.type.startswith(self.kinds),
         ))  # fmt: skip
+
+
+def _for_all() -> ColumnElement[bool]:
+    """What the whole city is told: recalls, and holds that concern all nodes."""
+    return and_(notice.c.node == CITY, or_(*(notice.c.type.startswith(kind) for kind in CITY_WIDE)))
 
 
 def _passes(wanted: dict[str, Any]) -> ColumnElement[bool]:
@@ -130,7 +138,7 @@ def wanted_by_subscription() -> ColumnElement[bool]:
     """Whether a row of `notice` is for a row of `subscription`: of its node, and what its lists ask for."""
     columns = subscription.c
     own = cast(func.left(columns.subscription, 9), Integer)
-    reach = or_(own == 0, notice.c.node == own)
+    reach = or_(own == 0, notice.c.node == own, _for_all())
     return and_(reach, _passes({one.name: columns[one.name] for one in fields(Filter) if one.name != "reach"}))
 
 

@@ -70,7 +70,8 @@ notices = st.lists(
 
 def model(wanted: Filter, one: dict) -> bool:
     """What a subscriber would understand of it."""
-    if wanted.reach is not None and one["node"] not in wanted.reach:
+    for_all = one["node"] == 0 and one["type"].startswith(("recall.", "hold."))
+    if wanted.reach is not None and one["node"] not in wanted.reach and not for_all:
         return False
     if wanted.levels and (
         one["level"] is None or ["red", "orange", "yellow", "blue"][one["level"] - 1] not in wanted.levels

@@ -1,8 +1,9 @@
 """Signing in: an API key becomes a session cookie, sealed, so that neither scripts nor whoever sees it gets the key.
 
-A session ends after `LASTS`, at signing out, and as soon as the key is revoked: the gate is asked at every request, as
-for any other. What changes something needs the session's token too, which only our own pages have (CSRF), and the
-cookie is sent by our own pages alone (SameSite=Strict).
+A session ends after `LASTS`, and as soon as the key is revoked: the gate is asked at every request, as for any other.
+Signing out takes the cookie from the browser; a copy of it ends with the session. What changes something needs the
+session's token too, which only our own pages have (CSRF), and the cookie is sent by our own pages alone
+(SameSite=Strict).
 """
 
 import base64

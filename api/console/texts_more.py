@@ -145,6 +145,9 @@ MORE: dict[str, tuple[str, str]] = {
     "till_offline": ("断网：照常扫码，联网后自动上传", "offline: go on, all is sent later"),
     "till_signed_out": ("登录已过期，待上传的记录仍在本机", "signed out; what waits is kept here"),
     "till_made": ("产出", "made"),
+    "till_recall": ("召回通知", "recalled"),
+    "till_hold": ("停售通知", "stopped"),
+    "till_read": ("已阅", "read"),
     "till_slip": ("追溯小票", "trace slip"),
     # reports
     "report_make": ("生成", "make it"),

@@ -1,7 +1,7 @@
 // Keeps the terminal's page and files for when there is no network. Data is never kept here: that is the page's own work.
 
-const KEPT = "suyuan-terminal-2";
-const FILES = ["/terminal", "/static/suyuan.css", "/static/app.js", "/static/terminal.js", "/static/icon.svg"];
+const KEPT = "suyuan-terminal-3";
+const FILES = ["/terminal", "/static/suyuan.css", "/static/app.js", "/static/terminal.js", "/static/notices.js", "/static/icon.svg"];
 
 self.addEventListener("install", (event) => event.waitUntil(
   caches.open(KEPT).then((cache) => Promise.all(FILES.map((file) => fetch(file, { credentials: "same-origin" })
