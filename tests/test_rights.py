@@ -200,9 +200,14 @@ def test_the_application_finds_no_way_around(application: psycopg.Connection) ->
     assert entries(application) == before
 
 
-def test_the_embedded_application_may_not_make_temporary_tables(cluster: Cluster) -> None:
-    with psycopg.connect(cluster.url(APPLICATION, DATABASE)) as connection, pytest.raises(InsufficientPrivilege):
+def test_the_embedded_application_may_make_tables_that_vanish_and_no_others(cluster: Cluster) -> None:
+    """Rules are tried on what has been, on tables of one connection; what lasts is the owner's to make."""
+    with psycopg.connect(cluster.url(APPLICATION, DATABASE), autocommit=True) as connection:
         connection.execute("CREATE TEMPORARY TABLE mine (x int)")
+        with pytest.raises(InsufficientPrivilege):
+            connection.execute("CREATE TABLE public.mine (x int)")
+    with psycopg.connect(cluster.url(APPLICATION, DATABASE), autocommit=True) as connection:
+        assert connection.execute("SELECT to_regclass('mine')").fetchone() == (None,)
 
 
 # --- the owner, and the eraser --------------------------------------------------------------------
