@@ -5,6 +5,7 @@ The book here is a dictionary: what the engine keeps in the database is JSON too
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,6 +16,9 @@ from ledger.balances import moves_of
 from ledger.disclosure import split
 from ledger.documents import read_json, write_json
 from ledger.entries import Entry, Kind, decode, encode, time_text
+from ledger.gs1 import Key
+from ledger.packs.effects import Outcome, Standing, outcomes_json
+from ledger.packs.states import State
 from ledger.rules.book import Book
 from ledger.rules.facts import Teller
 from ledger.rules.registry import learn
@@ -241,6 +245,24 @@ def test_days_left_of_a_pallet_are_those_of_the_packs_in_its_cases(desk: Desk) -
     desk.tell(entry_of({"event": event | {"eventID": "urn:2", "parentID": pallet, "childEPCs": [case]}}))
     (facts,) = [facts for watch, facts in desk.event("receiving", epcList=[pallet]) if watch is Watch.ITEM]
     assert (facts["days_left"], facts["drug"], facts["is_pack"]) == (20, True, False)
+
+
+def test_a_makers_data_that_come_late_are_no_second_sale(desk: Desk) -> None:
+    """Broken: whoever loads a day in the order of its nodes alarms everybody for each pack that was sold."""
+    code = Key("urn:suyuan:drug:81990010000000010001")
+    sold = Standing(State.SUPPLIED, NOW, int(A), "c-1", "supply", False)
+
+    def done(before: Standing, after: Standing) -> object:
+        event = {
+            "type": "ObjectEvent", "eventID": "urn:uuid:x", "action": "OBSERVE", "bizStep": "dispensing",
+            "eventTime": time_text(NOW), "eventTimeZoneOffset": "+08:00", "epcList": [code],
+        }  # fmt: skip
+        body = {"event": event, "packs": outcomes_json([Outcome(code, 2, before, after)], 1)}
+        return next(facts for watch, facts in desk.tell(entry_of(body)) if watch is Watch.PACK)["done"]
+
+    assert done(sold, replace(sold, batch="B1", made=True)) == ""
+    assert done(sold, replace(sold, since=NOW + DAY)) == "supply"
+    assert done(sold, sold) == "supply", "twice in one document"
 
 
 def test_price_and_weight_compare_with_the_median_of_the_last(desk: Desk) -> None:

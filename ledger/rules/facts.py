@@ -404,9 +404,12 @@ class Teller:
     def _tell_packs(self, told: Told, facts: Facts, at: datetime, notes: Json) -> Iterator[tuple[Watch, Facts]]:
         for one in outcomes_of(told.entry.body):
             before, now = one.before, one.after
+            was = before and (before.since, before.node, before.done)
+            stays = now != before and was == (now.since, now.node, now.done)
             pack: Facts = {
                 "before": "" if before is None else before.state.word, "after": now.state.word,
-                "done": now.done.partition(" ")[0], "alert": bool(notes.get(one.code, {}).get("alert", False)),
+                "done": "" if stays else now.done.partition(" ")[0],
+                "alert": bool(notes.get(one.code, {}).get("alert", False)),
             }  # fmt: skip
             page = self._book.get("lot", one.code) or {}
             pack["returned"] = page.get("returned", False)

@@ -131,7 +131,7 @@ FACTS: Mapping[Watch, Mapping[str, Fact]] = {
         **_GOODS,
         "before": Fact("原状态", "state before; nothing where it was not known", "active"),
         "after": Fact("现状态", "state now", "supplied"),
-        "done": Fact("操作", "what was done", "supply"),
+        "done": Fact("操作", "what was done with it; nothing where only its data came, or it was moved", "supply"),
         "before_node": Fact("原节点", "where that was brought about", "330212001"),
         "returned": Fact("已退回", "whether it was taken back since it was sold", False),
         "alert": Fact("报警", "whether it was taken with an alert", False),
