@@ -37,8 +37,9 @@ def serve_http(settings: Settings, host: str, port: int, processes: int, *, work
                     server_header=False,
                 )
             )  # fmt: skip
+            # Uvicorn ends on them, then raises them again: we still close. One that comes before it listens counts too.
             for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: None)  # uvicorn ends on them, then raises them again: we still close
+                signal.signal(number, lambda *_: setattr(server, "should_exit", True))
             server.run(sockets=[listening])
             return
         # The parent keeps the ledger open, so that the embedded database stays up while children come and go.
