@@ -21,6 +21,7 @@ from ledger.errors import Breach, LedgerError, LimitExceeded, UnacceptableRecord
 from ledger.filing import Line
 from ledger.registers import Field, Register
 from ledger.registry import Record
+from reports.document import could_be_formula, safe
 
 UNPACKED_BYTES_MAX = 128 << 20
 ROWS_MAX, COLUMNS_MAX = 300_000, 1_000
@@ -28,7 +29,6 @@ EXACT_DIGITS = 15
 """A spreadsheet's number holds no more."""
 
 
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
 
 
@@ -96,12 +96,7 @@ def _text(cell: object) -> str:
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     text = str(cell).strip()
-    return text[1:] if text[:1] == "'" and _could_be_formula(text) else text
-
-
-def _could_be_formula(text: str) -> bool:
-    """Whether a spreadsheet could take it for one, also if apostrophes stand before it."""
-    return text.lstrip("'")[:1] in FORMULAS
+    return text[1:] if text[:1] == "'" and could_be_formula(text) else text
 
 
 def _csv_rows(file: BinaryIO) -> Iterator[tuple[int, Sequence[object]]]:
@@ -198,8 +193,4 @@ def _safe(value: object) -> str:
         text = "yes" if value else "no"
     else:
         text = "" if value is None else str(value)
-    return f"'{text}" if _could_be_formula(text) and not _is_number(text) else text
-
-
-def _is_number(text: str) -> bool:
-    return text[1:].replace(".", "", 1).isdigit() and text[:1] == "-"
+    return safe(text)

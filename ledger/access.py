@@ -77,7 +77,9 @@ ALLOWED: dict[Action, frozenset[Role] | None] = {
     Action.SEE_HEALTH: None,
 }
 
-SEES_ALL = frozenset({Role.REGULATOR, Role.ADMIN})
+SUPERVISORS = frozenset({Role.REGULATOR, Role.ADMIN})
+"""Who alone may take the steps that a market may not take in its own affairs."""
+SEES_ALL = SUPERVISORS
 """Roles that read every chain, sealed parts included. All others: the chains of their own nodes."""
 
 

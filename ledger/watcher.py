@@ -39,6 +39,7 @@ from ledger.rules.warnings import (
     hidden_by,
     notice_of,
     raised,
+    subject_of,
 )
 from ledger.rules.windows import Clocks, Finding, Hit, missing, take
 from ledger.watching import Count, Shelf, Store
@@ -306,7 +307,7 @@ class Watcher:
 
     def _settle(self, acts: list[_Act], told: list[Told]) -> None:
         findings = [found for act in acts for found in act.findings]
-        subjects = [str({**one.facts, **one.counted}.get(one.rule.subject, one.key)) for one in findings]
+        subjects = [subject_of(found) for found in findings]
         shelf = self._store.shelf(
             {fingerprint_of(found) for found in findings}, set(subjects),
             [act.handling["warning"] for act in acts if act.handling is not None], self.clocks.record,
@@ -339,7 +340,7 @@ class Watcher:
                 shelf.changed.add(warning.id)
                 return _some(found_again(warning, found, act.at))
         count.raised += 1
-        subject = str({**found.facts, **found.counted}.get(found.rule.subject, found.key))
+        subject = subject_of(found)
         hidden = hidden_by(found, silences, shelf.by_subject.get(subject, ()), act.at)
         warning = raised(found, act.at, hidden)
         shelf.add(warning)

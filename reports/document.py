@@ -175,7 +175,12 @@ def shown(cell: Cell) -> str:
 
 def safe(text: str) -> str:
     """A cell of a sheet: one that a spreadsheet would take for a formula gets an apostrophe before it."""
-    return f"'{text}" if text.lstrip("'")[:1] in FORMULAS and not _is_number(text) else text
+    return f"'{text}" if could_be_formula(text) and not _is_number(text) else text
+
+
+def could_be_formula(text: str) -> bool:
+    """Whether a spreadsheet could take it for one, also if apostrophes stand before it."""
+    return text.lstrip("'")[:1] in FORMULAS
 
 
 def _is_number(text: str) -> bool:

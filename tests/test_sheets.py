@@ -14,7 +14,7 @@ from openpyxl import Workbook, load_workbook
 
 from api import sheets
 from api.ledger import Ledger
-from api.sheets import FORMULAS, Format, read_sheet, write_sheet
+from api.sheets import Format, read_sheet, write_sheet
 from ledger.errors import LedgerError, LimitExceeded, UnacceptableRecord, UnreadableCode
 from ledger.filing import Filed, Line, file_lines
 from ledger.nodes import OPERATOR
@@ -38,6 +38,7 @@ from ledger.registers import (
     Register,
 )
 from ledger.registry import Record, Wanted, pages
+from reports.document import FORMULAS
 
 TODAY = date(2026, 11, 25)
 FIRM = "91350100M000100Y43"

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from api.console import texts
-from ledger.access import ALLOWED, Action, Actor, Role
+from ledger.access import ALLOWED, Action, Actor
 from ledger.registers.drugs import Grade, Nature, RecallStatus
 from ledger.registers.form import Word
 from ledger.registers.parties import LicenceKind, PartyKind, Status
@@ -85,6 +85,3 @@ def local(at: datetime | str | None, zone: ZoneInfo) -> str:
         return "—"
     moment = datetime.fromisoformat(at) if isinstance(at, str) else at
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(zone).strftime("%Y-%m-%d %H:%M")
-
-
-SUPERVISORS = (Role.REGULATOR, Role.ADMIN)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import select
 
 from api.auth import LedgerHere, MayCheckPacks, MayReadWarnings, MaySeeReadings
-from api.console.pages import SUPERVISORS, may, page
+from api.console.pages import may, page
 from api.ledger import now
 from api.recalls import recall_json
 from api.warnings import Filter, warning_with_steps
@@ -62,7 +62,7 @@ def warning_page(request: Request, ledger: LedgerHere, actor: MayReadWarnings, w
     return page(
         request, "warning.html", actor, one=found, next_steps=steps if may(actor, Action.HANDLE) else [],
         may_hold=may(actor, Action.HOLD), values=sorted(found["values"].items()),
-        everywhere=actor.role in SUPERVISORS,
+        everywhere=actor.sees_all,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ledger.access import Action, Role
+from ledger.access import SUPERVISORS, Action
 from ledger.codes import parse_credit_code, parse_food_licence
 from ledger.errors import Breach, UnreadableCode
 from ledger.registers import fields as f
@@ -58,7 +58,6 @@ class LicenceKind(Word):
     OTHER = "other", "其他"
 
 
-_SUPERVISORS = frozenset({Role.REGULATOR, Role.ADMIN})
 _A, _S, _R, _L = (str(status) for status in Status)
 
 KEPT: Mapping[str, tuple[int, str]] = {
@@ -168,10 +167,10 @@ PARTY = Register(
     steps=(
         Step("suspend", "暂停", "it may not trade for a time", (_A,), _S),
         Step("resume", "恢复", "it may trade again", (_S,), _A),
-        Step("revoke", "吊销", "it may not trade any more", (_A, _S), _R, _SUPERVISORS),
+        Step("revoke", "吊销", "it may not trade any more", (_A, _S), _R, SUPERVISORS),
         Step("leave", "退出", "it gave up; its file is kept as long as the law says", (_A, _S, _R), _L),
         Step("return", "重新备案", "it came back under its old code", (_L,), _A),
-        Step("reinstate", "恢复资格", "its revocation was lifted", (_R,), _A, _SUPERVISORS),
+        Step("reinstate", "恢复资格", "its revocation was lifted", (_R,), _A, SUPERVISORS),
     ),
     status="status", statuses=Status, node_of=lambda values: int(str(values["party"])[:9]),
 )  # fmt: skip
@@ -224,7 +223,7 @@ LICENCE = Register(
     steps=(
         Step("suspend", "暂停", "it is not valid for a time", (_A,), _S),
         Step("resume", "恢复", "it is valid again", (_S,), _A),
-        Step("revoke", "吊销", "it is not valid any more", (_A, _S), _R, _SUPERVISORS),
+        Step("revoke", "吊销", "it is not valid any more", (_A, _S), _R, SUPERVISORS),
     ),
     status="status", statuses=Status, node_of=lambda values: int(str(values["party"])[:9]), derive=licence_code,
 )  # fmt: skip

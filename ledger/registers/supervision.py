@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar
 
-from ledger.access import Action, Role
+from ledger.access import SUPERVISORS, Action
 from ledger.errors import Breach, UnacceptableRecord, UnreadableCode
 from ledger.identifiers import canonical_key, uri_of
 from ledger.registers import fields as f
@@ -25,7 +25,6 @@ from ledger.rules.form import read_rules
 from ledger.rules.trial import wrong_examples
 
 _NODE_FIRST = "9 digits of the node that it concerns (000000000: all), a hyphen, and a name of its own"
-_SUPERVISORS = frozenset({Role.REGULATOR, Role.ADMIN})
 RULES_BYTES_MAX = 256 * 1024
 
 
@@ -94,9 +93,9 @@ CERTIFICATE = Register(
     Action.REGISTER, _valid,
     steps=(
         Step("void", "作废", "its issuer's list says that it is void", (str(CertificateStatus.VALID),),
-             str(CertificateStatus.VOID), _SUPERVISORS),
+             str(CertificateStatus.VOID), SUPERVISORS),
         Step("forge", "认定伪造", "its issuer never issued it", tuple(map(str, (
-            CertificateStatus.VALID, CertificateStatus.VOID))), str(CertificateStatus.FORGED), _SUPERVISORS),
+            CertificateStatus.VALID, CertificateStatus.VOID))), str(CertificateStatus.FORGED), SUPERVISORS),
     ),
     status="status", statuses=CertificateStatus,
 )  # fmt: skip
@@ -161,7 +160,7 @@ HOLD = Register(
     ),
     Action.HOLD, _target,
     steps=(Step("release", "解除", "it may be sold again", (str(HoldStatus.ACTIVE),), str(HoldStatus.RELEASED),
-                _SUPERVISORS),),
+                SUPERVISORS),),
     status="status", statuses=HoldStatus, node_of=lambda values: _node_of(values, "hold"),
 )  # fmt: skip
 """Stop-sale orders: terminals, pharmacies and access checks refuse what is held."""
@@ -231,8 +230,8 @@ HANDLING = Register(
         Step("start", "开始整改", "somebody is at it", (_A,), _R),
         Step("submit", "提交", "it is done, says who did it", (_A, _R), _S),
         Step("reject", "退回整改", "it is not done", (_S, _V), _R),
-        Step("verify", "验收", "it is done, says who looked", (_S,), _V, _SUPERVISORS),
-        Step("close", "销号", "it is over", (_O, _V), _C, _SUPERVISORS),
+        Step("verify", "验收", "it is done, says who looked", (_S,), _V, SUPERVISORS),
+        Step("close", "销号", "it is over", (_O, _V), _C, SUPERVISORS),
         Step("reopen", "重新打开", "it is not over", (_C,), _O),
     ),
     status="status", statuses=Progress, node_of=lambda values: _node_of(values, "warning"),

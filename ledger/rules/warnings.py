@@ -80,6 +80,11 @@ def fingerprint_of(found: Finding) -> bytes:
     return hashlib.sha256(f"{found.rule.id}\n{found.key}".encode()).digest()
 
 
+def subject_of(found: Finding) -> str:
+    """What a finding speaks of; what it groups by, where that is not known."""
+    return str({**found.facts, **found.counted}.get(found.rule.subject, "")) or found.key
+
+
 def node_of(found: Finding) -> str:
     """The node that a finding concerns."""
     return str(found.facts.get("node", "000000000"))
@@ -92,7 +97,7 @@ def raised(found: Finding, at: datetime, hidden: str | None) -> Warning:
     region = str(found.facts.get("region", node[:6]))
     made = hashlib.sha256(b"%s\n%s\n%d\n%d" % (rule.key.encode(), mark, found.position, found.part)).hexdigest()
     facts = {**found.facts, **found.counted}
-    subject = str(facts.get(rule.subject, "")) or found.key
+    subject = subject_of(found)
     goods = facts.get("goods")
     body: Json = {
         "rule": rule.id, "ruleVersion": rule.version, "name": _told(rule.name, {}), "source": rule.source,
@@ -179,7 +184,7 @@ def shown(warning: Warning) -> Json:
 
 def hidden_by(found: Finding, silences: Mapping[str, Json], above: Iterable[Warning], at: datetime) -> str | None:
     """Why nobody is told: an active silence, or an open red warning of the same subject, where it is yellow or blue."""
-    subject = str({**found.facts, **found.counted}.get(found.rule.subject, found.key))
+    subject = subject_of(found)
     for code, one in sorted(silences.items()):
         if (
             one["active"] and at < parse_time(one["until"]) and one["rule"] in (None, found.rule.id)
