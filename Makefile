@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench bench-rules clean
+.PHONY: demo test lint bench bench-rules bench-pages clean
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Suyuan needs Python 3.11 or newer; try: make PYTHON=python3.11 ...")'
@@ -31,6 +31,9 @@ bench: $(BIN)/.installed
 
 bench-rules: $(BIN)/.installed
 	$(BIN)/python -m loadtests.rules
+
+bench-pages: $(BIN)/.installed
+	$(BIN)/python -m loadtests.pages
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

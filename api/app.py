@@ -16,22 +16,25 @@ from api import (
     credentials,
     health,
     log,
+    looking,
     notices,
     official,
     packs,
     problems,
+    publishing,
     recalls,
     receiving,
     registry,
     reports,
     scans,
+    search,
     stock,
     trace,
     verification,
     warnings,
 )  # fmt: skip
 from api.auth import Anybody
-from api.console import labels, market, public, supervision, terminal, tracing, views
+from api.console import entries, labels, market, public, registers, supervision, terminal, tracing, views
 from api.console import reports as report_pages
 from api.console.looks import Looks
 from api.feed import Feed
@@ -41,6 +44,7 @@ _TOP = [
     "capture",
     "events",
     "trace",
+    "search",
     "entries",
     "checkpoint",
     "tile",
@@ -49,6 +53,7 @@ _TOP = [
     "registry",
     "scans",
     "steps",
+    "symbols",
     "leases",
     "balances",
     "official",
@@ -69,9 +74,9 @@ _TOP = [
 
 
 _MODULES = (
-    bulk, packs, scans, capture, official, stock, bills, receiving, recalls, access_checks, verification, trace,
-    log, registry, warnings, notices, reports, credentials, supervision, tracing, market, report_pages, labels,
-    terminal, public, views, health,
+    bulk, packs, scans, looking, capture, official, stock, bills, receiving, recalls, access_checks, verification,
+    trace, search, log, registry, warnings, notices, publishing, reports, credentials, supervision, entries, registers,
+    tracing, market, report_pages, labels, terminal, public, views, health,
 )  # fmt: skip
 """In the order in which a path is looked for."""
 
@@ -113,7 +118,7 @@ def open_to(app: FastAPI, ledger: Ledger) -> None:
     """Let the application use `ledger`, and go on with jobs that were left."""
     app.state.ledger = ledger
     app.state.bulk = bulk.Runner(ledger)
-    app.state.reports = reports.Runner(ledger)
+    app.state.reports = publishing.Runner(ledger)
     app.state.feed = Feed(ledger.database)
     app.state.looks = Looks()
 

@@ -68,6 +68,9 @@ class BulkBody(Input):
 class Runner:
     """A process's thread that does jobs."""
 
+    every_s: float | None = None
+    """It looks again after so long, also where nobody wakes it; None: it does not."""
+
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._given = threading.Event()
@@ -88,7 +91,7 @@ class Runner:
 
     def _run(self) -> None:
         while not self._closed.is_set():
-            self._given.wait()
+            self._given.wait(self.every_s)
             self._given.clear()
             try:
                 with self._ledger.database.connect() as connection:

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from api.auth import AnybodyLooks, LedgerHere, MayCheckPacks, MayCommand
 from api.bodies import FieldReader, Input, documented_model, json_answer, parsed
+from api.console.public import Counted
 from api.ledger import Ledger, now
 from api.paths import uri_in_path
 from ledger.access import Actor
@@ -250,7 +251,7 @@ def reason_json(word: Reason) -> Json:
 
 @router.get("/public/packs/{code:path}")
 def public_pack(
-    ledger: LedgerHere, _: AnybodyLooks, request: Request, code: Annotated[str, _CODE]
+    ledger: LedgerHere, _: AnybodyLooks, __: Counted, request: Request, code: Annotated[str, _CODE]
 ) -> Response:  # fmt: skip
     """How often a pack was sold, and when: no buyer, no seller, nothing of how it came there."""
     said = pack_of(uri_in_path(request, "/public/packs/", code), ledger.today())

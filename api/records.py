@@ -18,12 +18,14 @@ from api import subscriptions
 from api.ledger import Ledger, now, open_ledger
 from api.screen import progress, say, show, table, warn
 from api.sheets import Format, read_sheet, write_sheet
+from ledger.access import ALLOWED
 from ledger.append import subject_of
 from ledger.documents import write_json
 from ledger.entries import time_text
 from ledger.erase import erase_party
 from ledger.errors import UnreadableCode
 from ledger.filing import REFUSALS_KEPT, Filed, file_lines, file_one, require_references
+from ledger.finding import search
 from ledger.nodes import OPERATOR
 from ledger.registers import LICENCE, NODE, PARTY, REGION, SUBSCRIPTION, Field, Register
 from ledger.registers.fields import day_of, parse_region
@@ -41,7 +43,6 @@ from ledger.registry import (
     readings,
     record,
     region_path,
-    search,
     versions,
 )
 from ledger.settings import Settings
@@ -77,7 +78,9 @@ def add_registers(app: typer.Typer, registers: Iterable[Register]) -> None:
 
 def _group(register: Register) -> typer.Typer:
     words = register.plural.capitalize()
-    group = typer.Typer(no_args_is_help=True, help=f"{words} {register.chinese}: file, change, find, import, export.")
+    filing = ("file, change, ", ", import") if ALLOWED[register.keep] else ("", "")
+    about = f"{words} {register.chinese}: {filing[0]}find{filing[1]}, export."
+    group = typer.Typer(no_args_is_help=True, help=about)
     commands = _Commands(register)
     name, example = register.name, _example(register)
     named = " ".join(field.example for field in register.naming)
@@ -97,7 +100,8 @@ def _group(register: Register) -> typer.Typer:
         ("export", f"Write {register.plural} to a CSV or XLSX sheet. Example: `suyuan {name} export "
                    f"{register.plural}.xlsx`", commands.export),
     ):  # fmt: skip
-        group.command(command, help=help_)(call)
+        if command not in _FILING or ALLOWED[register.keep]:
+            group.command(command, help=help_)(call)
     for step in register.steps:
         text = f'{step.chinese}: {step.help}. Example: `suyuan {name} {step.name} {named} --reason "…"`'
         group.command(step.name, help=text)(commands.step(step.name))
@@ -113,6 +117,8 @@ def _group(register: Register) -> typer.Typer:
     return group
 
 
+_FILING = ("add", "change", "import")
+"""What a register has no commands for whose records the ledger alone files."""
 _ERASE = (
     "Erase the personal data of a party that left, and of its licences, for good, when the law does not ask for it any "
     'longer. No entry and no proof changes. Example: `suyuan party erase 3302120010001 --reason "asked for it"`'

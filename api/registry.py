@@ -23,6 +23,7 @@ from ledger.documents import read_json
 from ledger.entries import time_text
 from ledger.errors import Breach, NotRecorded, UnacceptableRecord
 from ledger.filing import Filed, file_lines, file_one, require_references
+from ledger.finding import search
 from ledger.gs1 import is_digits
 from ledger.registers import PARTY, REGISTERS, Register, register_of
 from ledger.registers.fields import day_of, parse_region
@@ -42,7 +43,6 @@ from ledger.registry import (
     readings,
     record,
     region_path,
-    search,
     versions,
 )
 
@@ -100,7 +100,8 @@ def _object(body: bytes) -> tuple[dict[str, Any], str | None]:
     return given, reason
 
 
-def _key(register: Register, code: str) -> Key:
+def key_of(register: Register, code: str) -> Key:
+    """The key that a path names; `NotRecorded` where it has more or fewer parts."""
     parts = tuple(code.split("+"))
     if len(parts) != len(register.key):
         raise NotRecorded(f"no {register.name} is named so: give {'+'.join(register.key)}")
@@ -110,9 +111,9 @@ def _key(register: Register, code: str) -> Key:
     )
 
 
-def _one(ledger: Ledger, actor: Actor, register: Register, code: str, on: str | None = None) -> Record:
+def record_of(ledger: Ledger, actor: Actor, register: Register, code: str, on: str | None = None) -> Record:
     """The record, as far as the actor may see it."""
-    key = _key(register, code)
+    key = key_of(register, code)
     with ledger.database.read() as connection:
         found = record(connection, ledger.vault, register, key)
         if not is_within(found, actor.reach):
@@ -120,6 +121,14 @@ def _one(ledger: Ledger, actor: Actor, register: Register, code: str, on: str | 
         if on is None:
             return found
         return known_at(connection, ledger.vault, register, key, ledger.end_of(day_of(on))).record
+
+
+def within_reach(ledger: Ledger, actor: Actor, form: Register, asked: Mapping[str, object]) -> Wanted:
+    """What is asked for in words, of the actor's nodes alone."""
+    wanted = Wanted.of(form, asked, ledger.today())
+    if actor.reach is None:
+        return wanted
+    return replace(wanted, nodes=actor.reach if wanted.nodes is None else actor.reach & wanted.nodes)
 
 
 @router.get("")
@@ -161,12 +170,9 @@ def list_records(
 ) -> Response:
     """Records in the order of their keys; `Link` names the next page."""
     form = register_of(register)
-    wanted = Wanted.of(form, asked.model_dump(exclude_none=True, exclude={"after", "limit"}), ledger.today())
-    if actor.reach is not None:
-        reach = actor.reach if wanted.nodes is None else actor.reach & wanted.nodes
-        wanted = replace(wanted, nodes=reach)
+    wanted = within_reach(ledger, actor, form, asked.model_dump(exclude_none=True, exclude={"after", "limit"}))
     with ledger.database.read() as connection:
-        last = None if asked.after is None else _key(form, asked.after)
+        last = None if asked.after is None else key_of(form, asked.after)
         found = listing(connection, ledger.vault, form, wanted, last, asked.limit)
     answer = json_answer([one.shown() for one in found])
     if len(found) == asked.limit:
@@ -183,7 +189,7 @@ def file_record(ledger: LedgerHere, actor: MayRegister, register: Plural, body: 
     with ledger.database.read() as connection:
         request, key = file_one(connection, ledger.registrar(actor), form, given, reason)
     ledger.record(request)
-    return json_answer(_one(ledger, actor, form, "+".join(key)).shown(), 201)
+    return json_answer(record_of(ledger, actor, form, "+".join(key)).shown(), 201)
 
 
 @router.post("/{register}/import", openapi_extra=_SHEET)
@@ -266,7 +272,7 @@ def _looked_at(ledger: Ledger, actor: Actor, page: list[Record], purpose: Purpos
 @router.get("/{register}/{code}")
 def one_record(ledger: LedgerHere, actor: MayReadRegister, register: Plural, code: Code, on: Day = None) -> Response:
     """A record as it stands, or as it was known on a day."""
-    return json_answer(_one(ledger, actor, register_of(register), code, on).shown())
+    return json_answer(record_of(ledger, actor, register_of(register), code, on).shown())
 
 
 @router.get("/regions/{code}/path")
@@ -283,13 +289,13 @@ def change_record(ledger: LedgerHere, actor: MayRegister, register: Plural, code
     given, reason = _object(body)
     registrar = ledger.registrar(actor)
     changes = registrar.read(form, given)
-    present = _one(ledger, actor, form, code)
+    present = record_of(ledger, actor, form, code)
     request = registrar.change(present, changes, reason)
     if request is not None:
         with ledger.database.read() as connection:
             require_references(connection, form, changes)
         ledger.record(request)
-    return json_answer(_one(ledger, actor, form, code).shown())
+    return json_answer(record_of(ledger, actor, form, code).shown())
 
 
 @router.post("/{register}/{code}/steps", openapi_extra=documented_model(TakeStep))
@@ -299,16 +305,16 @@ def take_step(
 ) -> Response:  # fmt: skip
     """Take a step of the record's life: suspend, resume, revoke, leave, return; close and reopen a node."""
     form = register_of(register)
-    present = _one(ledger, actor, form, code)
+    present = record_of(ledger, actor, form, code)
     ledger.record(ledger.registrar(actor).step(present, wanted.step, wanted.reason))
-    return json_answer(_one(ledger, actor, form, code).shown())
+    return json_answer(record_of(ledger, actor, form, code).shown())
 
 
 @router.get("/{register}/{code}/versions")
 def record_versions(ledger: LedgerHere, actor: MayReadRegister, register: Plural, code: Code) -> Response:
     """All versions of a record, oldest first: when, by whom, and the entry that proves it."""
     form = register_of(register)
-    present = _one(ledger, actor, form, code)
+    present = record_of(ledger, actor, form, code)
     with ledger.database.read() as connection:
         found = versions(connection, ledger.vault, form, present.key)
     return json_answer([{**one.record.shown(), **_made(one)} for one in found])
@@ -326,7 +332,7 @@ def read_private(
     look: Annotated[Look, Depends(parsed(Look))],
 ) -> Response:  # fmt: skip
     """A record with personal data, and why its version was made. That you looked, and what for, is an entry first."""
-    found = _one(ledger, actor, register_of(register), code, look.on)
+    found = record_of(ledger, actor, register_of(register), code, look.on)
     (found,) = _looked_at(ledger, actor, [found], look.purpose)
     return json_answer({**found.shown(private=True), "reason": found.reason})
 
@@ -334,7 +340,7 @@ def read_private(
 @router.get("/{register}/{code}/readings")
 def who_looked(ledger: LedgerHere, actor: MaySeeReadings, register: Plural, code: Code) -> list[Mapping[str, str]]:
     """Who was shown the record's personal data, and what for, the latest first."""
-    present = _one(ledger, actor, register_of(register), code)
+    present = record_of(ledger, actor, register_of(register), code)
     with ledger.database.read() as connection:
         found = readings(connection, present.subject)
     return [{"at": one.at, "actor": one.actor, "purpose": one.purpose, "entry": one.entry} for one in found]

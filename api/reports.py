@@ -72,14 +72,15 @@ def basis(connection: Connection, ledger: Ledger, actor: Actor, at: datetime) ->
 
 
 def made(
-    ledger: Ledger, actor: Actor, report: Report, parameters: dict[str, str], within_s: int | None = None
-) -> Document | None:
-    """The document, from one snapshot; None where a question of it takes longer than `within_s`."""
+    ledger: Ledger, actor: Actor, report: Report, parameters: dict[str, str], within_s: int | None = None,
+    at: datetime | None = None,
+) -> Document | None:  # fmt: skip
+    """The document, from one snapshot, as of `at`; None where a question of it takes longer than `within_s`."""
     with ledger.database.read() as connection:
         try:
             if within_s is not None:
                 connection.execute(text(f"SET LOCAL statement_timeout = '{int(within_s)}s'"))
-            found = basis(connection, ledger, actor, now())
+            found = basis(connection, ledger, actor, at or now())
             return report.made(Source(connection, actor, ledger.vault, ledger.settings.zone, found), parameters)
         except OperationalError as error:
             if isinstance(error.orig, psycopg.errors.QueryCanceled):

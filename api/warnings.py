@@ -4,7 +4,7 @@ import contextlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -29,7 +29,7 @@ from ledger.rules.schema import FACTS, Watch
 from ledger.rules.trial import wrong_examples
 from ledger.rules.warnings import Warning, rule_words, shown
 from ledger.rulesets import live_rules, rule_as_it_was
-from ledger.warnings import PAGE_MAX, Asked, counts, explain, get_warning, list_warnings
+from ledger.warnings import PAGE_MAX, SKIP_MAX, Asked, counts, explain, get_warning, list_warnings
 
 Json = dict[str, Any]
 router = APIRouter(tags=["warnings"])
@@ -54,7 +54,9 @@ class Filter(BaseModel):
     until: str | None = None
     text: str | None = Field(default=None, max_length=200, description="words, in any order")
     hidden: bool = Field(default=False, description="also those that are silenced, or below a red one")
-    after: str | None = Field(default=None, description="the last warning seen")
+    sort: Literal["raised", "level", "due", "node"] = Field(default="raised", description="what comes first")
+    skip: int = Field(default=0, ge=0, le=SKIP_MAX, description="without the first ones")
+    after: str | None = Field(default=None, description="the last warning seen, of the newest first")
     limit: int = Field(default=100, ge=1, le=PAGE_MAX)
 
 
@@ -84,9 +86,14 @@ def get_warnings(ledger: LedgerHere, actor: MayReadWarnings, asked: Annotated[Fi
         found = list_warnings(connection, Asked(**asked.model_dump()), actor.reach)
     answer = json_answer([shown(one) for one in found])
     if len(found) == asked.limit:
-        following = {**asked.model_dump(exclude_defaults=True), "after": found[-1].id, "limit": asked.limit}
+        following = {**asked.model_dump(exclude_defaults=True), **after(asked, found), "limit": asked.limit}
         answer.headers["Link"] = f'</warnings?{urlencode(following)}>; rel="next"'
     return answer
+
+
+def after(asked: Filter, found: Sequence[Warning]) -> Json:
+    """Where the next page begins: after the last one of the newest first, else by number."""
+    return {"after": found[-1].id} if asked.sort == "raised" else {"skip": asked.skip + len(found)}
 
 
 @router.get("/warnings/{warning}")

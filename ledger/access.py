@@ -45,6 +45,8 @@ class Action(StrEnum):
     SUBSCRIBE = "subscribe"
     ANSWER_RECALL = "answer recalls"
     SEE_BOARD = "see the board"
+    SCHEDULE = "schedule reports"
+    PUBLISH = "publish reports"
     ADMINISTER = "administer"
     SEE_HEALTH = "see health"
 
@@ -73,6 +75,8 @@ ALLOWED: dict[Action, frozenset[Role] | None] = {
     Action.SUBSCRIBE: frozenset({Role.SUBSCRIBER, Role.MARKET, Role.REGULATOR, Role.ADMIN}),
     Action.ANSWER_RECALL: _WRITERS | {Role.REGULATOR},
     Action.SEE_BOARD: frozenset({Role.MARKET, Role.REGULATOR, Role.ADMIN}),  # of their own nodes
+    Action.SCHEDULE: frozenset({Role.MARKET, Role.REGULATOR, Role.ADMIN}),  # a market at its own nodes
+    Action.PUBLISH: frozenset(),  # the engine alone: what says that it was published was (`ledger/publishing.py`)
     Action.ADMINISTER: frozenset({Role.ADMIN}),
     Action.SEE_HEALTH: None,
 }
@@ -91,6 +95,8 @@ class Actor:
     role: Role
     nodes: frozenset[int]
     home_node: int
+    engine: frozenset[Action] = frozenset()
+    """What no role covers, and a part of the ledger itself does under its own name; credentials have none of it."""
 
     @property
     def sees_all(self) -> bool:
@@ -118,5 +124,5 @@ class Actor:
     def require(self, action: Action) -> None:
         """`NotAllowed` unless the role covers `action`."""
         allowed = ALLOWED[action]
-        if allowed is not None and self.role not in allowed:
+        if allowed is not None and self.role not in allowed and action not in self.engine:
             raise NotAllowed(f"a credential of the role {self.role} may not {action}")

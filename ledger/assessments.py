@@ -5,6 +5,7 @@ Bounded as they are (`ledger/bulletins.py`).
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, func, select
@@ -73,20 +74,22 @@ def months(
         for row in connection.execute(names.order_by(node_table.c.node))
         if row.node in by_node or row.node in silent
     }
+    recorded = recorded_in(period, found_slices, nodes)
     late = event.c.record_time - event.c.event_time > late_after
-    day = func.date_trunc("day", func.timezone(zone.key, event.c.record_time))
-    question = select(
-        event.c.node, func.count().label("events"), func.count().filter(late).label("late"),
+    day = func.date_trunc("day", func.timezone(zone.key, event.c.record_time)).label("day")
+    by_day = select(
+        event.c.node, day, func.count().label("events"), func.count().filter(late).label("late"),
         func.count().filter(event.c.business_step == "receiving").label("receipts"),
-        func.count(day.distinct()).label("days"),
-    ).where(recorded_in(period), mine(event.c.node, nodes)).group_by(event.c.node)  # fmt: skip
-    for row in connection.execute(question):
+    ).where(recorded).group_by(event.c.node, "day").subquery()  # fmt: skip
+    total = (func.sum(by_day.c[name]).label(name) for name in ("events", "late", "receipts"))
+    for row in connection.execute(select(by_day.c.node, *total, func.count().label("days")).group_by(by_day.c.node)):
         if (one := found.get(row.node)) is not None:
-            one.events, one.late, one.receipts, one.days = row.events, row.late, row.receipts, row.days
-    for code, places in _latest(connection, period, late_after, nodes).items():
+            one.events, one.late, one.receipts = int(row.events), int(row.late), int(row.receipts)
+            one.days = row.days
+    for code, places in _latest(connection, recorded, late_after).items():
         if code in found:
             found[code].latest = tuple(places)
-    for refusal in refusals_of(others_of(connection, period, found_slices)[0]):
+    for refusal in refusals_of(others_of(connection, found_slices)[0]):
         if refusal.place[0] in found:
             found[refusal.place[0]].refusals.append(refusal)
     for raised in warnings_of(connection, period, now, nodes):
@@ -95,15 +98,11 @@ def months(
     return list(found.values())
 
 
-def _latest(
-    connection: Connection, period: Period, late_after: timedelta, nodes: frozenset[int] | None
-) -> dict[int, list[Place]]:
-    """Of each node the events that were recorded latest after they happened."""
+def _latest(connection: Connection, recorded: Any, late_after: timedelta) -> dict[int, list[Place]]:
+    """Of each node those of these events that were recorded latest after they happened."""
     delay = event.c.record_time - event.c.event_time
     number = func.row_number().over(partition_by=event.c.node, order_by=(delay.desc(), event.c.seq)).label("number")
-    late = select(event.c.node, event.c.seq, number).where(
-        recorded_in(period), mine(event.c.node, nodes), delay > late_after
-    ).subquery()  # fmt: skip
+    late = select(event.c.node, event.c.seq, number).where(recorded, delay > late_after).subquery()
     found: dict[int, list[Place]] = {}
     rows = connection.execute(
         select(late).where(late.c.number <= CITED).order_by(late.c.node, late.c.seq).limit(LATE_MAX)

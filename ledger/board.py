@@ -1,20 +1,23 @@
 """Today's board: what lives, what is silent, what was refused, what is warned of, and how far the log is signed.
 
-Every question is about one day, and answered from indexes; what a market sees is its own nodes.
+Every question is about one day, and answered from indexes: where in each chain it begins is found by halves, as
+bulletins do. What a market sees is its own nodes.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, select
 
+from ledger.bulletins import Period, Slice, heads_of, kinds_of, places_since, recorded_in
 from ledger.codes import CITY, IMPORT
 from ledger.entries import Kind
 from ledger.rules.form import Level
 from ledger.tables import checkpoint, entry, event, head, log_range, warning
 from ledger.tables import node as node_table
 
+LAST = datetime.max.replace(tzinfo=UTC)
 BROKEN_LINKS = ("missing_upstream", "synthetic_link", "received_not_shipped", "shipped_not_received")
 """Rules whose warnings say that a link of the chain is missing."""
 
@@ -71,11 +74,15 @@ def read_board(connection: Connection, since: datetime, nodes: frozenset[int] | 
     def mine(column: Any) -> Any:
         return column.not_in([CITY, IMPORT]) if nodes is None else column.in_(sorted(nodes))
 
-    events = dict(_by_node(connection, event.c.node, and_(event.c.record_time >= since, mine(event.c.node)), event))
-    received = and_(event.c.record_time >= since, event.c.business_step == "receiving", mine(event.c.node))
-    receipts = dict(_by_node(connection, event.c.node, received, event))
+    heads = {node: seq for node, seq in heads_of(connection, nodes).items() if nodes is not None or node != IMPORT}
+    begins = places_since(connection, heads, since)
+    today = [Slice(node, begins[node], seq) for node, seq in heads.items() if begins[node] <= seq]
+    kinds = kinds_of(connection, today)
+    events, receipts = _events(connection, since, today, nodes)
     broken_ = and_(warning.c.raised_at >= since, warning.c.rule.in_(BROKEN_LINKS), mine(warning.c.node))
-    broken = dict(_by_node(connection, warning.c.node, broken_, warning))
+    broken = {row.node: row.n for row in connection.execute(
+        select(warning.c.node, func.count().label("n")).where(broken_).group_by(warning.c.node)
+    )}  # fmt: skip
     question = (
         select(node_table.c.node, node_table.c.name, node_table.c.kind, node_table.c.open, entry.c.record_time)
         .join_from(node_table, head, head.c.node == node_table.c.node, isouter=True)
@@ -93,7 +100,7 @@ def read_board(connection: Connection, since: datetime, nodes: frozenset[int] | 
     open_ = {Level(level): count for level, count in counted}
     size, signed = _signed(connection)
     return Board(
-        rows, _kind_count(connection, Kind.REFUSAL, since, mine), _kind_count(connection, Kind.CHECK, since, mine),
+        rows, kinds[Kind.REFUSAL], kinds[Kind.CHECK],
         {level: open_.get(level, 0) for level in Level}, size, sum(events.values()), signed,
     )  # fmt: skip
 
@@ -110,22 +117,12 @@ def _signed(connection: Connection) -> tuple[int, datetime | None]:
     return size, connection.execute(question).scalar()
 
 
-def _by_node(connection: Connection, column: Any, where: Any, table: Any) -> list[tuple[int, int]]:
-    question = select(column, func.count()).select_from(table).where(where).group_by(column)
-    return [(node, count) for node, count in connection.execute(question)]
-
-
-def _kind_count(connection: Connection, kind: Kind, since: datetime, mine: Any) -> int:
-    """Entries of a kind: by each chain's end, so that the past is not read."""
-    chains = select(head.c.node, head.c.seq).where(mine(head.c.node)).subquery()
-    question = (
-        select(func.count())
-        .select_from(entry)
-        .join(chains, and_(chains.c.node == entry.c.node, entry.c.seq > chains.c.seq - RECENT_MAX))
-        .where(entry.c.kind == kind, entry.c.record_time >= since)
-    )
-    return int(connection.execute(question).scalar() or 0)
-
-
-RECENT_MAX = 20_000
-"""How far back in each chain a day's refusals are looked for."""
+def _events(
+    connection: Connection, since: datetime, today: list[Slice], nodes: frozenset[int] | None
+) -> tuple[dict[int, int], dict[int, int]]:
+    """By node: events, and how many of them are receipts. Of the import chain nothing is told but to who has it."""
+    received = func.count().filter(event.c.business_step == "receiving").label("receipts")
+    question = select(event.c.node, func.count().label("events"), received).group_by(event.c.node)
+    rows = connection.execute(question.where(recorded_in(Period(since, LAST), today, nodes))).all()
+    shown = [row for row in rows if nodes is not None or row.node != IMPORT]
+    return {row.node: row.events for row in shown}, {row.node: row.receipts for row in shown}

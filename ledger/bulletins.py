@@ -1,13 +1,15 @@
 """What happened in a period, as bulletins and assessments ask it: a few questions, whatever the ledger's age.
 
-Events of a period are found by their BRIN index of record times; all other entries by each chain's place at its begin
-and end, found by halves, all chains in one question; so the past is not read. A period is of record times: what was
-recorded in it, by the ledger's own clock. Bounded: what is beyond the limits is not read, and `cut` says so.
+Where in each chain a period begins and ends is found by halves, all chains in one question; so the past is not read.
+Events of all nodes are found by their BRIN index of record times, those of a market by their places, and so is what is
+no event. A period is of record times: what was recorded in it, by the ledger's own clock. Bounded: what is beyond the
+limits is not read, and `cut` says so.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -18,20 +20,22 @@ from sqlalchemy import (
     Connection,
     Integer,
     Text,
+    and_,
     any_,
     column,
+    false,
     func,
     literal,
+    or_,
     select,
     text,
     true,
-    tuple_,
 )
 
 from ledger.balances import goods_of
 from ledger.codes import CITY, IMPORT, node_text
 from ledger.entries import Kind
-from ledger.fields import parse_time
+from ledger.fields import EPOCH, parse_time
 from ledger.index import Role
 from ledger.reads import in_error
 from ledger.registers.supervision import Progress
@@ -156,15 +160,16 @@ def figures(
     found = Figures(period)
     heads = heads_of(connection, nodes)
     found.slices = slices(connection, period, heads)
-    found.by_time, found.by_node, found.by_step = _events(connection, period, zone, unit, nodes)
-    others, cut = others_of(connection, period, found.slices)
+    recorded = recorded_in(period, found.slices, nodes)
+    found.by_time, found.by_node, found.by_step = _events(connection, zone, unit, recorded)
+    others, cut = others_of(connection, found.slices)
     found.refusals = list(refusals_of(others))
     checks = [(place, at, body["check"]) for place, at, kind, body in others if kind == Kind.CHECK]
     found.checks = [
         Checked(place, at, one["decision"], tuple(reason["reason"] for reason in one["reasons"]))
         for place, at, one in checks
     ]
-    inspected = _inspected(connection, period, nodes)
+    inspected = _inspected(connection, recorded)
     found.tests = [*_told_tests(checks), *_tested(connection, inspected)]
     found.warnings = warnings_of(connection, period, now, nodes)
     found.silent = silent_in(connection, period, found.slices, nodes)
@@ -188,29 +193,30 @@ def heads_of(connection: Connection, nodes: frozenset[int] | None) -> dict[int, 
 
 def slices(connection: Connection, period: Period, heads: Mapping[int, int]) -> list[Slice]:
     """Where in each chain a period lies; chains without an entry in it are missing."""
-    begin, end = _places_since(connection, heads, period.since), _places_since(connection, heads, period.until)
+    begin, end = places_since(connection, heads, period.since), places_since(connection, heads, period.until)
     return [Slice(node, begin[node], end[node] - 1) for node in sorted(heads) if begin[node] < end[node]]
 
 
-def _places_since(connection: Connection, heads: Mapping[int, int], at: datetime) -> dict[int, int]:
+_PLACES_SINCE = text("""
+    WITH RECURSIVE half(node, low, high) AS (
+        SELECT node, CAST(1 AS bigint), seq + 1
+        FROM unnest(CAST(:nodes AS int[]), CAST(:seqs AS bigint[])) AS h(node, seq)
+        UNION ALL
+        SELECT half.node, CASE WHEN later THEN low ELSE (low + high) / 2 + 1 END,
+               CASE WHEN later THEN (low + high) / 2 ELSE high END
+        FROM half LEFT JOIN LATERAL (
+            SELECT record_time >= :at AS later FROM entry WHERE node = half.node AND seq = (low + high) / 2 LIMIT 1
+        ) AS looked ON true
+        WHERE low < high
+    )
+    SELECT node, low FROM half WHERE low = high
+""")
+
+
+def places_since(connection: Connection, heads: Mapping[int, int], at: datetime) -> dict[int, int]:
     """In each chain the first sequence recorded at that moment or later; one past its end where none was."""
-    low, high = dict.fromkeys(heads, 1), {node: seq + 1 for node, seq in heads.items()}
-    while open_ := {node: (low[node] + high[node]) // 2 for node in heads if low[node] < high[node]}:
-        wanted = _wanted(open_.items())
-        later = {
-            row.node
-            for row in connection.execute(
-                select(entry.c.node)
-                .join_from(wanted, entry, (entry.c.node == wanted.c.node) & (entry.c.seq == wanted.c.seq))
-                .where(entry.c.record_time >= at)
-            )
-        }
-        for node, middle in open_.items():
-            if node in later:
-                high[node] = middle
-            else:
-                low[node] = middle + 1
-    return low
+    asked = {"nodes": list(heads), "seqs": list(heads.values()), "at": at}
+    return {row.node: row.low for row in connection.execute(_PLACES_SINCE, asked)}
 
 
 def _wanted(places: Iterable[Place]) -> Any:
@@ -222,47 +228,70 @@ def _wanted(places: Iterable[Place]) -> Any:
     return both.render_derived(name="wanted")
 
 
-def recorded_in(period: Period) -> Any:
-    """Of events: recorded in the period."""
-    return (event.c.record_time >= period.since) & (event.c.record_time < period.until)
+def recorded_in(period: Period, found: Iterable[Slice], nodes: frozenset[int] | None) -> Any:
+    """Of events: recorded in the period, whose slices these are, at these nodes (None: at all but the city's own)."""
+    if nodes is None:
+        return (event.c.record_time >= period.since) & (event.c.record_time < period.until) & (event.c.node != CITY)
+    places = (and_(event.c.node == one.node, event.c.seq.between(one.first, one.last)) for one in found)
+    return or_(false(), *places)
 
 
 def _events(
-    connection: Connection, period: Period, zone: ZoneInfo, unit: str, nodes: frozenset[int] | None
+    connection: Connection, zone: ZoneInfo, unit: str, recorded: Any
 ) -> tuple[dict[datetime, int], dict[int, int], dict[str, int]]:
-    """Events by time, node and step, in one pass over those of the period."""
-    at = func.date_trunc(unit, func.timezone(zone.key, event.c.record_time)).label("at")
+    """Events by time, node and step: two passes over those of the period."""
+    quarter = func.date_bin(timedelta(minutes=15), event.c.record_time, EPOCH)  # no zone's hours begin within one
+    quarters = select(quarter.label("quarter"), func.count().label("n")).where(recorded).group_by("quarter").subquery()
+    at = func.date_trunc(unit, func.timezone(zone.key, quarters.c.quarter)).label("at")
+    by_time = connection.execute(select(at, func.sum(quarters.c.n).label("n")).group_by("at"))
     step = func.coalesce(event.c.business_step, "").label("step")
-    asked = select(event.c.node, at, step).where(recorded_in(period), mine(event.c.node, nodes)).subquery()
-    sets = func.grouping_sets(tuple_(asked.c.at), tuple_(asked.c.node), tuple_(asked.c.step))
-    rows = connection.execute(
-        select(asked.c.at, asked.c.node, asked.c.step, func.count().label("n")).group_by(sets)
-    ).all()
-    return (
-        {row.at: row.n for row in rows if row.at is not None},
-        {row.node: row.n for row in rows if row.node is not None},
-        {row.step: row.n for row in rows if row.step is not None},
-    )
+    counted = select(event.c.node, step, func.count().label("n")).where(recorded).group_by(event.c.node, "step")
+    by_node, by_step = Counter[int](), Counter[str]()
+    for row in connection.execute(counted):
+        by_node[row.node] += row.n
+        by_step[row.step] += row.n
+    return {row.at: int(row.n) for row in by_time}, dict(by_node), dict(by_step)
 
 
 _OTHERS = text("""
-    SELECT node, n AS seq
-    FROM unnest(CAST(:nodes AS int[]), CAST(:firsts AS bigint[]), CAST(:lasts AS bigint[])) AS s(node, first, last),
-         generate_series(s.first, s.last) AS n
-    EXCEPT SELECT node, seq FROM event WHERE record_time >= :since AND record_time < :until
+    SELECT s.node, o.seq
+    FROM unnest(CAST(:nodes AS int[]), CAST(:firsts AS bigint[]), CAST(:lasts AS bigint[])) AS s(node, first, last)
+    CROSS JOIN LATERAL (
+        SELECT n AS seq FROM generate_series(s.first, s.last) AS n
+        EXCEPT SELECT seq FROM event WHERE event.node = s.node AND event.seq BETWEEN s.first AND s.last
+    ) AS o
     LIMIT :most
 """)
+
+
+def _other_places(connection: Connection, asked: Sequence[Slice]) -> list[Place]:
+    """Where in these slices entries stand that are no events, as many as are read."""
+    nodes, firsts, lasts = ([one[at] for one in asked] for at in range(3))
+    rows = connection.execute(_OTHERS, {"nodes": nodes, "firsts": firsts, "lasts": lasts, "most": OTHERS_MAX})
+    return [(row.node, row.seq) for row in rows]
+
+
+def kinds_of(connection: Connection, asked: Sequence[Slice]) -> Counter[Kind]:
+    """How many entries of each kind there are in these slices, but for events."""
+    places = _other_places(connection, asked)
+    found = Counter[Kind]()
+    for begin in range(0, len(places), _PART):
+        wanted = _wanted(places[begin : begin + _PART])
+        question = (
+            select(entry.c.kind, func.count().label("n"))
+            .join_from(wanted, entry, (entry.c.node == wanted.c.node) & (entry.c.seq == wanted.c.seq))
+            .group_by(entry.c.kind)
+        )
+        found.update({Kind(row.kind): row.n for row in connection.execute(question)})
+    return found
+
 
 _Other = tuple[Place, datetime, Kind, Json]
 
 
-def others_of(connection: Connection, period: Period, asked: Sequence[Slice]) -> tuple[list[_Other], bool]:
-    """Refusals and checks of a period, in the order in which they were recorded; and whether there are more."""
-    columns = {
-        "nodes": [one.node for one in asked], "firsts": [one.first for one in asked],
-        "lasts": [one.last for one in asked], "since": period.since, "until": period.until, "most": OTHERS_MAX,
-    }  # fmt: skip
-    places = [(row.node, row.seq) for row in connection.execute(_OTHERS, columns)]
+def others_of(connection: Connection, asked: Sequence[Slice]) -> tuple[list[_Other], bool]:
+    """Refusals and checks in these slices, in the order in which they were recorded; and whether there are more."""
+    places = _other_places(connection, asked)
     found = _read(connection, places, entry.c.kind.in_([Kind.REFUSAL, Kind.CHECK]))
     return sorted(found, key=lambda one: (one[1], one[0])), len(places) >= OTHERS_MAX
 
@@ -300,12 +329,12 @@ def _told_tests(checks: Iterable[tuple[Place, datetime, Json]]) -> Iterator[Test
                     yield Tested(place, one["goods"], one["origin"] or "", passed(test["result"]))
 
 
-def _inspected(connection: Connection, period: Period, nodes: frozenset[int] | None) -> list[tuple[Place, bool]]:
-    """Inspections of the period, and whether the goods conformed."""
+def _inspected(connection: Connection, recorded: Any) -> list[tuple[Place, bool]]:
+    """Inspections among these events, and whether the goods conformed."""
     question = (
         select(event.c.node, event.c.seq, event.c.disposition)
         .where(
-            recorded_in(period), mine(event.c.node, nodes), event.c.business_step == "inspecting",
+            recorded, event.c.business_step == "inspecting",
             event.c.disposition.in_(["conformant", "non_conformant"]),
         )
         .order_by(event.c.node, event.c.seq)
@@ -370,8 +399,12 @@ def warnings_of(
     connection: Connection, period: Period, now: datetime, nodes: frozenset[int] | None
 ) -> list[Raised]:  # fmt: skip
     """Warnings raised in the period that somebody was told of, as they stand at `now`, oldest first."""
+    said = warning.c.body
+    told = (said["name"]["zh"].astext.label("zh"), said["name"]["en"].astext.label("en"),
+            said["evidence"].astext.label("evidence"), said["handling"].astext.label("handling"))  # fmt: skip
+    columns = (warning.c[name] for name in ("warning", "rule", "level", "node", "raised_at", "status"))
     question = (
-        select(warning, handling.c.due)
+        select(*columns, *told, handling.c.due)
         .join_from(warning, handling, handling.c.warning == warning.c.warning, isouter=True)
         .where(
             warning.c.raised_at >= period.since, warning.c.raised_at < period.until, warning.c.hidden.is_(None),
@@ -380,20 +413,18 @@ def warnings_of(
         .order_by(warning.c.raised_at, warning.c.warning)
         .limit(WARNINGS_MAX)
     )  # fmt: skip
-    return [_raised(row, now) for row in connection.execute(question)]
+    return [_raised(row, now) for row in connection.execute(question).all()]
 
 
 def _raised(row: Any, now: datetime) -> Raised:
-    closed = [parse_time(one["at"]) for one in row.body.get("handling", ()) if one["status"] == Progress.CLOSED]
+    steps = () if row.handling is None else orjson.loads(row.handling)
+    closed = [parse_time(one["at"]) for one in steps if one["status"] == Progress.CLOSED]
     is_open = row.status != Progress.CLOSED
-    deadline = _deadline(row.raised_at, Level(row.level), row.due)
-    end = now if is_open or not closed else closed[-1]
+    level = Level(row.level)
+    deadline, end = _deadline(row.raised_at, level, row.due), now if is_open or not closed else closed[-1]
     in_time = None if is_open and end < deadline else not is_open and end <= deadline
-    name = row.body["name"]
-    return Raised(
-        row.warning, row.rule, (name["zh"], name["en"]), Level(row.level), row.node, in_time, is_open,
-        tuple(row.body["evidence"]),
-    )  # fmt: skip
+    evidence = tuple(orjson.loads(row.evidence))
+    return Raised(row.warning, row.rule, (row.zh, row.en), level, row.node, in_time, is_open, evidence)
 
 
 def _deadline(raised_at: datetime, level: Level, due: str | None) -> datetime:

@@ -256,11 +256,13 @@ PARTY_URN, LOT_URN = "urn:suyuan:party:", "urn:suyuan:lot:"
 """National codes are no URIs, and EPCIS wants URIs: these name them in events. As a read point a party is its place at
 its node; a lot is its goods code and 20 digits of batch."""
 _UNSTORABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # PostgreSQL takes neither NUL nor lone surrogates
+_PATH = re.compile("(00|01|253|255|414|417|8003|8004|8006|8010|8013|8017|8018)/[0-9A-Za-z]")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:\S+")
 
 
 def key_of_code(text: str) -> Key:
-    """The canonical key of what a person typed or scanned: a URI, an element string, or bare digits.
+    """The canonical key of what a person typed or scanned: a URI, the path of a Digital Link, an element string, or
+    bare digits.
 
     20 digits are a drug code where they begin with 8 and a slip's trace code otherwise; 18 an SSCC; 8, 12, 13
     and 14 a GTIN. Other texts are `UnreadableCode`.
@@ -278,6 +280,8 @@ def key_of_code(text: str) -> Key:
                 return Key(f"00/{parse_sscc(text)}")
             case 8 | 12 | 13 | 14:
                 return Key(f"01/{parse_gtin(text)}")
+    if _PATH.match(text):
+        return canonical_key(f"https://id.gs1.org/{text}")
     if _URI.fullmatch(text):
         return canonical_key(text)
     raise UnreadableCode("code", text, "give a URI, (01)… with lot or serial, a 20-digit code, an SSCC or a GTIN")

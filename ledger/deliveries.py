@@ -31,9 +31,10 @@ from ledger.append import Clock, append
 from ledger.codes import CITY
 from ledger.database import Database
 from ledger.documents import write_json
-from ledger.errors import Conflict, LedgerError
+from ledger.errors import Conflict, LedgerDamaged, LedgerError, NotRecorded
 from ledger.outbound import Answer, Outbound
 from ledger.outlets import Result, Turn, Waiting
+from ledger.publishing import published
 from ledger.registers import SUBSCRIPTION, Values
 from ledger.registers.supervision import Channel
 from ledger.registrar import Registrar
@@ -278,5 +279,18 @@ class Deliveries:
         url, sender = self._settings.smtp_url, self._settings.smtp_from
         if url is None or sender is None:
             return Answer(None, 0, "no mail server is set: SUYUAN_SMTP_URL")
-        made = mail.message(event, sender, str(values.get("destination")), name)
+        file = None
+        if event["type"] == mail.PUBLISHED and event["data"]["bytes"] <= mail.FILE_BYTES_MAX:
+            file = await asyncio.get_running_loop().run_in_executor(self._threads, self._file, event["data"])
+        made = mail.message(event, sender, str(values.get("destination")), name, file)
         return await asyncio.get_running_loop().run_in_executor(None, partial(mail.send, url, made))
+
+    def _file(self, about: Json) -> mail.Attachment | None:
+        """The file of a published report; without it, where it cannot be given, the notice says where to ask for it."""
+        try:
+            with self._database.connection() as connection:
+                found = published(connection, about["published"])
+        except (NotRecorded, LedgerDamaged) as error:
+            _log.error("a report is told of without its file: %s", error)
+            return None
+        return mail.Attachment(found.name, found.form.media, found.data)

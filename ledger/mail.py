@@ -1,8 +1,12 @@
-"""Notices as e-mail: one message each, in Chinese, and one conversation with the operator's mail server."""
+"""Notices as e-mail: one message each, in Chinese, and one conversation with the operator's mail server.
+
+A report that was published comes with its file, up to `FILE_BYTES_MAX`.
+"""
 
 import smtplib
 import ssl
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -12,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import orjson
 
+from ledger.codes import CITY, node_text
 from ledger.outbound import Answer
 from ledger.subscriptions import LEVEL_NAMES, LEVELS, RESET, TYPE_PREFIX
 
@@ -19,6 +24,8 @@ Json = dict[str, Any]
 
 TIMEOUT_S = 15.0
 SUBJECT_MAX = 150
+FILE_BYTES_MAX = 5 << 20
+PUBLISHED = f"{TYPE_PREFIX}report.published"
 _TYPES = {
     "warning.raised": "预警", "warning.changed": "预警更新", "warning.escalated": "预警升级",
     "warning.closed": "预警销号", "recall.filed": "召回", "recall.ended": "召回结束", "hold.placed": "停售",
@@ -26,7 +33,16 @@ _TYPES = {
 }  # fmt: skip
 
 
-def message(event: Json, sender: str, to: str, name: str) -> EmailMessage:
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with a message, with its media type."""
+
+    name: str
+    media: str
+    data: bytes
+
+
+def message(event: Json, sender: str, to: str, name: str, file: Attachment | None = None) -> EmailMessage:
     """The message for a CloudEvent. `name` is the delivery's own, the same at each attempt.
 
     Whatever the event holds stays one line of a header: control characters become spaces.
@@ -40,14 +56,35 @@ def message(event: Json, sender: str, to: str, name: str) -> EmailMessage:
         made["Date"] = format_datetime(datetime.fromisoformat(event["time"]))
     made["Auto-Submitted"] = "auto-generated"
     text = orjson.dumps(event, option=orjson.OPT_INDENT_2).decode()
-    made.set_content(f"{_headline(event)}\n\n{text}\n\n本邮件由溯源系统自动发送，请勿回复。\n", cte="base64")
+    said = f"{_headline(event)}\n\n{_about(event, file)}{text}\n\n本邮件由溯源系统自动发送，请勿回复。\n"
+    made.set_content(said, cte="base64")
+    if file is not None:
+        kind, _, rest = file.media.partition("/")
+        word, _, charset = rest.partition("; charset=")
+        params = {"charset": charset} if charset else None
+        made.add_attachment(file.data, kind, word, cte="base64", filename=_line(file.name), params=params)
     return made
+
+
+def _about(event: Json, file: Attachment | None) -> str:
+    """What a person wants to know of a published report before all else."""
+    if event["type"] != PUBLISHED:
+        return ""
+    data = event["data"]
+    where = f"文件见附件：{file.name}" if file else f"文件请登录后下载：{data['path']}"
+    return (
+        f"报告已发布：{data['title']['zh']} {data['title']['en']}，期间 {data['period']}。\n{where}\n"
+        f"文件哈希 SHA-256：{data['sha256']}\n内容哈希：{data['hash']}\n账本条目：{data['entry']}\n\n"
+    )
 
 
 def _headline(event: Json) -> str:
     data = event["data"]
     if event["type"] == RESET:
         return f"[溯源] 部分通知已不再保存：{data['after']} 至 {data['oldest'] - 1}"
+    if event["type"] == PUBLISHED:
+        of = "" if data["node"] == node_text(CITY) else f" {data['node']}"
+        return f"[溯源] {data['title']['zh']} {data['period']}{of}"
     kind = event["type"].removeprefix(TYPE_PREFIX)
     level = data.get("level")
     colour = f"【{LEVEL_NAMES[LEVELS.index(level)]}】" if level in LEVELS else ""

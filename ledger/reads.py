@@ -1,23 +1,25 @@
 """Reading entries: one by its place, or those of an event id, as far as the reader may see."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Row, select, tuple_
+from sqlalchemy import ARRAY, Connection, LargeBinary, Row, any_, func, literal, select, tuple_
 
 from ledger.access import Actor
 from ledger.codes import NodeCode, node_text
 from ledger.disclosure import whole
 from ledger.documents import read_json
 from ledger.drafts import id_key
-from ledger.entries import Entry, Kind, decode, time_text
+from ledger.entries import Entry, Kind, actor_name, decode, time_text
 from ledger.errors import NotRecorded
 from ledger.notes import Recorded
-from ledger.tables import entry, event_id
+from ledger.tables import entry, event, event_id
 
 Json = dict[str, Any]
+STRETCH_MAX = 50_000
+"""How many entries of a chain one question looks at."""
 _ENTRIES = "SELECT data FROM unnest(%b::int[], %b::bigint[]) AS p(node, seq) JOIN entry USING (node, seq)"
 
 
@@ -50,6 +52,40 @@ def get_entry(connection: Connection, node: NodeCode, seq: int, actor: Actor) ->
     return _read(row)
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Entries of a chain, the latest first. `before`: where to go on; None at the chain's beginning."""
+
+    entries: list[Entry]
+    before: int | None
+
+
+def stretch(
+    connection: Connection, node: int, first: int, last: int, *, kinds: Collection[Kind] = (), step: str = "",
+    by: str = "", limit: int = 100,
+) -> Stretch:  # fmt: skip
+    """The latest entries of a chain from `last` back to `first`: of these kinds, this business step, by this actor.
+
+    Each asks nothing where it is empty. It looks at `STRETCH_MAX` entries at most, so that it may find none although
+    there are some before; then `before` says where to go on.
+    """
+    begin = max(first, last - STRETCH_MAX + 1)
+    question = select(entry.c.seq, entry.c.data).where(entry.c.node == node, entry.c.seq.between(begin, last))
+    if kinds:
+        question = question.where(entry.c.kind.in_(sorted(kinds)))
+    if by:  # entries have it in their bytes alone
+        needle = literal(f'"actor":"{actor_name(by)}"'.encode(), LargeBinary)
+        question = question.where(func.position(needle.op("IN")(entry.c.data)) > 0)
+    if step:
+        question = question.join(event, (event.c.node == entry.c.node) & (event.c.seq == entry.c.seq))
+        question = question.where(event.c.business_step == step)
+    rows = connection.execute(question.order_by(entry.c.seq.desc()).limit(limit + 1)).all()
+    found = [decode(bytes(row.data)) for row in rows[:limit]]
+    if len(rows) > limit:
+        return Stretch(found, found[-1].seq)
+    return Stretch(found, begin if begin > first else None)
+
+
 def entries_at(connection: Connection, places: Sequence[tuple[int, int]]) -> list[ReadEntry]:
     """The entries at these places (node, sequence), oldest first, for whoever may see all."""
     if not places:
@@ -78,7 +114,8 @@ def entries_of_ids(connection: Connection, names: Sequence[str]) -> list[ReadEnt
 def in_error(connection: Connection, names: Iterable[str]) -> set[str]:
     """Which of the events with these ids were declared in error."""
     ids = {id_key(name): name for name in names}
-    question = select(event_id.c.id).where(event_id.c.id.in_(ids), event_id.c.declaration != 0)
+    named = event_id.c.id == any_(literal([*ids], ARRAY(LargeBinary)))
+    question = select(event_id.c.id).where(named, event_id.c.declaration != 0)
     return {ids[bytes(found)] for found in connection.execute(question).scalars()}
 
 

@@ -13,7 +13,19 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Row, Select, and_, any_, cast, func, literal, or_, select, tuple_
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Row,
+    Select,
+    any_,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from ledger.access import Action, Actor
@@ -25,22 +37,21 @@ from ledger.entries import decode
 from ledger.errors import Breach, LimitExceeded, NotAllowed, NotRecorded, UnacceptableRecord, UnreadableCode
 from ledger.index import Role as ItemRole
 from ledger.registers import Field, Register, Value, Values
-from ledger.registers.fields import one_of, parse_region
-from ledger.registers.form import Find, Word, by_key, why
+from ledger.registers.fields import one_of, parse_region, whole
+from ledger.registers.form import Word, by_key, why
 from ledger.registers.parties import LICENCE, PARTY
 from ledger.registers.places import NODE, REGION, Openness
-from ledger.tables import entry, item_entry, metadata, registry_search, registry_version
+from ledger.tables import entry, item_entry, metadata, registry_version
 from ledger.tables import node as node_table
-from ledger.tables import party as party_table
 from ledger.tables import region as region_table
-from ledger.vault import Vault, matches
+from ledger.vault import Vault
 
 Json = dict[str, Any]
 Key = tuple[str, ...]
 
 PAGE_MAX = 1_000
-CANDIDATES_MAX = 10_000
-"""Records that a search opens at most, to see whether they really match."""
+SKIP_MAX = 10_000
+"""How far down a sorted list is turned to."""
 
 
 class Purpose(Word):
@@ -76,10 +87,17 @@ class Record:
         return int(self.row["version"])
 
     @property
+    def code(self) -> str:
+        """Its key in one text, as addresses have it."""
+        return "+".join(self._named())
+
+    @property
     def name(self) -> str:
         """How people name it: never a private value."""
-        key = _for_people({name: self.row[name] for name in self.register.key})
-        return f"{self.register.name} {' '.join(map(str, key.values()))}"
+        return f"{self.register.name} {' '.join(self._named())}"
+
+    def _named(self) -> list[str]:
+        return [str(one) for one in _for_people({name: self.row[name] for name in self.register.key}).values()]
 
     def shown(self, *, private: bool = False) -> Json:
         """The record for people and programs: private values masked, unless the reader may see them."""
@@ -133,8 +151,8 @@ def _known_form(key: Key) -> str:
 def records(connection: Connection, vault: Vault, register: Register, keys: Iterable[Key]) -> dict[Key, Record]:
     """The records under these keys, as far as there are any."""
     wanted = [_typed(register, key) for key in keys]
-    question = select(metadata.tables[register.table]).where(tuple_(*_key_columns(register)).in_(wanted))
-    return {one.key: one for one in _opened(connection, vault, register, connection.execute(question).all())}
+    question = select(metadata.tables[register.table]).where(tuple_(*key_columns(register)).in_(wanted))
+    return {one.key: one for one in opened(connection, vault, register, connection.execute(question).all())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +177,7 @@ class Wanted:
             elif name == "region" and register in (NODE, PARTY, LICENCE):
                 region = parse_region(str(text))
             elif name == "expiring" and "valid_to" in register_columns(register):
-                ends_by = today + timedelta(days=int(str(text)))
+                ends_by = today + timedelta(days=int(_days(str(text), today)))
             elif name == "status" and register.statuses is not None:
                 columns["status"] = _word(register.statuses, str(text))
             elif name == "status" and register.status == "open":
@@ -169,6 +187,9 @@ class Wanted:
             else:
                 raise NotRecorded(f"{register.plural} cannot be listed by {name}")
         return cls(columns, nodes, ends_by, region)
+
+
+_days = whole(0, 36_500)
 
 
 def _parsed(one: Field, text: str, today: date) -> Value:
@@ -206,8 +227,37 @@ def listing(
     connection: Connection, vault: Vault, register: Register, wanted: Wanted, after: Key | None, limit: int
 ) -> list[Record]:
     """Records in the order of their keys, from the one after `after` on."""
-    table, keys = metadata.tables[register.table], _key_columns(register)
-    question = select(table).order_by(*keys).limit(min(limit, PAGE_MAX))
+    keys = key_columns(register)
+    question = _wanted_rows(register, wanted).order_by(*keys).limit(min(limit, PAGE_MAX))
+    if after is not None:
+        last = zip(_typed(register, after), keys, strict=True)
+        question = question.where(tuple_(*keys) > tuple_(*(literal(one, key.type) for one, key in last)))
+    return opened(connection, vault, register, connection.execute(question).all())
+
+
+def sorted_listing(
+    connection: Connection, vault: Vault, register: Register, wanted: Wanted, by: str, *, down: bool, skip: int,
+    limit: int,
+) -> list[Record]:  # fmt: skip
+    """Records in the order of one open column, those without a value last; from the one after the first `skip` on.
+
+    `NotRecorded` where the register has no such column, `LimitExceeded` beyond `SKIP_MAX`: what is that far down is
+    found by filters.
+    """
+    if by not in register_columns(register):
+        raise NotRecorded(f"{register.plural} cannot be sorted by {by[:40]}")
+    if skip > SKIP_MAX:
+        raise LimitExceeded(f"a list is turned to its first {SKIP_MAX} records: say more of what to list")
+    column = metadata.tables[register.table].c[by]
+    order = column.desc().nulls_last() if down else column.asc().nulls_last()
+    question = _wanted_rows(register, wanted).order_by(order, *key_columns(register))
+    rows = connection.execute(question.limit(min(limit, PAGE_MAX)).offset(skip)).all()
+    return opened(connection, vault, register, rows)
+
+
+def _wanted_rows(register: Register, wanted: Wanted) -> Select[Any]:
+    table = metadata.tables[register.table]
+    question = select(table)
     for name, value in wanted.columns.items():
         column = table.c[name]
         question = question.where(column.contains([value]) if isinstance(column.type, ARRAY) else column == value)
@@ -217,11 +267,8 @@ def listing(
         place = table.c.node if register is NODE else cast(func.left(table.c.party, 9), Integer)
         question = question.where(place.in_(_lying_in(wanted.region)))
     if wanted.nodes is not None:
-        question = question.where(_of_nodes(register, wanted.nodes))
-    if after is not None:
-        last = zip(_typed(register, after), keys, strict=True)
-        question = question.where(tuple_(*keys) > tuple_(*(literal(one, key.type) for one, key in last)))
-    return _opened(connection, vault, register, connection.execute(question).all())
+        question = question.where(of_nodes(register, wanted.nodes))
+    return question
 
 
 def _lying_in(code: int) -> Select[tuple[int]]:
@@ -242,7 +289,7 @@ def region_path(connection: Connection, vault: Vault, code: int) -> list[Record]
     return path
 
 
-def _of_nodes(register: Register, nodes: frozenset[int]) -> Any:
+def of_nodes(register: Register, nodes: frozenset[int]) -> Any:
     """Records that belong to these nodes; of registers that belong to none, all."""
     table = metadata.tables[register.table]
     codes = [node_text(node) for node in nodes]
@@ -253,36 +300,6 @@ def _of_nodes(register: Register, nodes: frozenset[int]) -> Any:
     return literal(True)
 
 
-def search(
-    connection: Connection, vault: Vault, register: Register, asked: Mapping[str, str], nodes: frozenset[int] | None,
-    limit: int, *, private: bool,
-) -> list[Record]:  # fmt: skip
-    """Records whose fields hold what is asked: by field name, or under "any" in any field.
-
-    Private fields are looked into only where `private`: who may ask whether a name is there may know that it is.
-    Names and addresses are found by any part, all else by the whole value.
-    """
-    by_name = {f.name: [f] for f in register.fields if f.find is not Find.NOT and (private or not f.private)}
-    if asked.keys() - {"any", *by_name}:
-        more = "" if private or not register.private_fields else "; personal data only for a purpose"
-        raise NotRecorded(f"a {register.name} can be searched by any, {', '.join(by_name)}{more}")
-    fields = {**by_name, "any": [one for (one,) in by_name.values()]}
-    asked = {name: text.strip() for name, text in asked.items()}
-    if not asked or any(not text or len(text) > 200 for text in asked.values()):
-        raise UnacceptableRecord([Breach("any", "say what to search for, in 1 to 200 characters")])
-    if register.private_fields:
-        found = _by_tokens(connection, vault, register, fields, asked, nodes)
-    else:  # small, and without a blind index
-        rows = connection.execute(select(metadata.tables[register.table]).order_by(*_key_columns(register))).all()
-        found = _opened(connection, vault, register, rows)
-    return [
-        one
-        for one in found
-        if all(any(matches(f, one.values, asked[name]) for f in fields[name]) for name in asked)
-        and is_within(one, nodes)
-    ][:limit]
-
-
 def is_within(one: Record, nodes: frozenset[int] | None) -> bool:
     """Whether the record belongs to one of these nodes, or its party acts there; of other registers, always."""
     if nodes is None or one.register.node_of is None:
@@ -291,39 +308,14 @@ def is_within(one: Record, nodes: frozenset[int] | None) -> bool:
     return one.register.node_of(one.values) in nodes or (isinstance(acts_at, list) and not nodes.isdisjoint(acts_at))
 
 
-def _by_tokens(
-    connection: Connection, vault: Vault, register: Register, fields: Mapping[str, list[Field]],
-    asked: Mapping[str, str], nodes: frozenset[int] | None,
-) -> list[Record]:  # fmt: skip
-    tokens, subject = registry_search.c.tokens, registry_search.c.subject
-    conditions = [
-        or_(*(tokens.contains(cast(all_of, ARRAY(Integer))) for f in fields[name] for all_of in vault.wanted(f, text)))
-        for name, text in asked.items()
-    ]
-    question = (
-        select(subject)
-        .where(and_(*conditions), subject.startswith(f"{register.table} ", autoescape=True))
-        .order_by(subject)
-        .limit(CANDIDATES_MAX + 1)
-    )
-    if nodes is not None:
-        key = func.split_part(subject, " ", 2)
-        of_parties = select(party_table.c.party).where(_of_nodes(PARTY, nodes))
-        within = key.in_(of_parties) if register in (PARTY, LICENCE) else func.left(key, 9).in_(map(node_text, nodes))
-        question = question.where(within)
-    keys = [tuple(found.split(" ")[1:]) for found in connection.execute(question).scalars()]
-    if len(keys) > CANDIDATES_MAX:
-        raise LimitExceeded(f"more than {CANDIDATES_MAX} records could match: say more of what to search for")
-    return sorted(records(connection, vault, register, keys).values(), key=lambda one: one.key)
-
-
-def _key_columns(register: Register) -> list[Any]:
+def key_columns(register: Register) -> list[Any]:
+    """The columns of a register's key."""
     return [metadata.tables[register.table].c[name] for name in register.key]
 
 
 def _typed(register: Register, key: Key) -> tuple[int | str, ...]:
     typed: list[int | str] = []
-    for one, column in zip(key, _key_columns(register), strict=True):
+    for one, column in zip(key, key_columns(register), strict=True):
         is_number = isinstance(column.type, Integer)
         if "\0" in one or (is_number and not re.fullmatch("[0-9]{1,9}", one)):
             raise missing_record(register, key)
@@ -331,7 +323,7 @@ def _typed(register: Register, key: Key) -> tuple[int | str, ...]:
     return tuple(typed)
 
 
-def _opened(connection: Connection, vault: Vault, register: Register, rows: Sequence[Row[Any]]) -> list[Record]:
+def opened(connection: Connection, vault: Vault, register: Register, rows: Sequence[Row[Any]]) -> list[Record]:
     """Rows with their private values, which one more question reads."""
     found = [_row_json(row) for row in rows]
     subjects = {subject_of(register.table, by_key(register.key, row)): row["version"] for row in found if row["digest"]}

@@ -138,3 +138,28 @@ STANDARD_CONTEXTS = (
     "http://ref.gs1.org/standards/epcis/",
 )
 """Where GS1 publishes that context. It is known by its address and never fetched."""
+
+CHINESE = {
+    # business steps
+    "accepting": "接受", "arriving": "到达", "assembling": "组装", "collecting": "采集", "commissioning": "产生",
+    "consigning": "托运", "creating_class_instance": "产生批次", "cycle_counting": "循环盘点",
+    "decommissioning": "注销", "departing": "发车", "destroying": "销毁", "disassembling": "拆解",
+    "dispensing": "发药", "encoding": "写码", "entering_exiting": "进出", "holding": "封存", "inspecting": "检验",
+    "installing": "安装", "killing": "屠宰", "loading": "装载", "other": "其他", "packing": "装箱",
+    "picking": "拣货", "receiving": "收货", "removing": "损耗或使用", "repackaging": "换包装", "repairing": "维修",
+    "replacing": "更换", "reserving": "预留", "retail_selling": "零售", "shipping": "发货",
+    "staging_outbound": "待发", "stock_taking": "盘点", "stocking": "上架", "storing": "入库",
+    "transporting": "运输", "unloading": "卸载", "unpacking": "拆箱", "void_shipping": "撤销发货",
+    "sensor_reporting": "传感器上报", "sampling": "抽样",
+    # dispositions
+    "active": "有效", "container_closed": "容器关闭", "container_open": "容器打开", "damaged": "损坏",
+    "destroyed": "已销毁", "dispensed": "已发药", "disposed": "已处理", "encoded": "已写码", "expired": "过期",
+    "in_progress": "进行中", "in_transit": "运输中", "inactive": "失效", "no_pedigree_match": "来源不符",
+    "non_sellable_other": "不可售", "partially_dispensed": "部分发药", "recalled": "已召回", "reserved": "已预留",
+    "retail_sold": "已售", "returned": "已退回", "sellable_accessible": "可售在架",
+    "sellable_not_accessible": "可售在库", "stolen": "被盗", "unknown": "不明", "available": "可用",
+    "unavailable": "不可用", "completeness_verified": "已核实齐全", "completeness_inferred": "推定齐全",
+    "conformant": "合格", "non_conformant": "不合格", "mismatch_instance": "单品不符", "mismatch_class": "品类不符",
+    "mismatch_quantity": "数量不符", "needs_replacement": "需更换",
+}  # fmt: skip
+"""What steps and dispositions are called in Chinese. A value of somebody's own has no name here."""

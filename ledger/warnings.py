@@ -44,13 +44,29 @@ class Asked:
     until: str | None = None
     text: str | None = None
     hidden: bool = False
+    sort: str = "raised"
+    """What comes first: one of `ORDERS`."""
+    skip: int = 0
     after: str | None = None
     limit: int = 100
 
 
+ORDERS = {
+    "raised": (table.c.raised_at.desc(),), "level": (table.c.level, table.c.raised_at.desc()),
+    "due": (table.c.due_at.asc().nulls_last(), table.c.raised_at.desc()),
+    "node": (table.c.node, table.c.raised_at.desc()),
+}  # fmt: skip
+"""The newest, the worst, those that are due first, or by node."""
+SKIP_MAX = 10_000
+
+
 def list_warnings(connection: Connection, asked: Asked, nodes: frozenset[int] | None) -> list[Warning]:
-    """The newest first, of these nodes (None: of all); from the one after `after` on."""
-    question = select(*_COLUMNS).order_by(table.c.raised_at.desc(), table.c.warning.desc()).limit(asked.limit)
+    """Those of these nodes (None: of all) in the order asked for, without the first `skip`.
+
+    The newest can be asked for from the one after `after` on, however many there are.
+    """
+    order = ORDERS[asked.sort]
+    question = select(*_COLUMNS).order_by(*order, table.c.warning.desc()).limit(asked.limit).offset(asked.skip)
     for condition in _conditions(asked):
         question = question.where(condition)
     if nodes is not None:

@@ -22,6 +22,7 @@ from ledger.drafts import event_id_of
 from ledger.entries import Entry, Kind, time_text
 from ledger.errors import LedgerError
 from ledger.fields import parse_time
+from ledger.registers.publishing import Scheduled, schedule_of
 from ledger.rules.book import Book
 from ledger.rules.conditions import context_of
 from ledger.rules.facts import Teller
@@ -363,7 +364,7 @@ class Watcher:
 
 
 _TOLD = {"recall": "recall", "hold": "hold", "rule_set": "rules", "subscription": "subscription",
-         "recall_answer": "recall.answer"}  # fmt: skip
+         "recall_answer": "recall.answer", "published_report": "report"}  # fmt: skip
 """Tables whose changes are told, and how the type begins."""
 
 
@@ -374,6 +375,8 @@ def _told_of(entry: Entry, table: str, row: Json, teller: Teller) -> Notice:
         subject = next((one["item"] for one in row.get("goods", ()) if one.get("item")), about)
         body = {**row, "entry": entry.name}
         return Notice(word, entry.record_time, about, 1, None, None, node, teller.region(node), None, subject, body)
+    if table == "published_report":
+        return _published(entry, row, teller)
     key = str(row[{"recall": "recall", "hold": "hold", "rule_set": "rule_set", "subscription": "subscription",
                    "recall_answer": "answer"}[table]])  # fmt: skip
     word = str(row.get("status", "filed")) if row["version"] > 1 else "filed"
@@ -384,6 +387,18 @@ def _told_of(entry: Entry, table: str, row: Json, teller: Teller) -> Notice:
         f"{_TOLD[table]}.{word}", entry.record_time, key, row["version"], None, None, node, teller.region(node), None,
         subject, body,
     )  # fmt: skip
+
+
+def _published(entry: Entry, row: Json, teller: Teller) -> Notice:
+    """A report was published: what it is, how to tell that it is the one, and where its file is."""
+    code, report = str(row["published"]), Scheduled.of(row["report"])
+    body = {name: value for name, value in row.items() if name not in ("digest", "version")} | {
+        "schedule": schedule_of(code, row["period"]), "title": {"zh": report.chinese, "en": report.english},
+        "path": f"/reports/published/{code}", "entry": entry.name,
+    }  # fmt: skip
+    node, at, subject = code[:9], entry.record_time, body["schedule"]
+    region = teller.region(node)
+    return Notice("report.published", at, code, row["version"], None, None, node, region, None, subject, body)
 
 
 def _some(notice: Notice | None) -> list[Notice]:

@@ -34,6 +34,7 @@ from ledger.reporting import (
     stock_of,
 )
 from ledger.trace import Direction, Graph, OpenEnd, Reason, Step, trace
+from ledger.vocabulary import CHINESE
 from reports.catalogue import Parameter, Report, Source
 from reports.document import Basis, Cell, Column, Document, Facts, Grid, Kind, Note, Phrase, Section
 from reports.movements import (
@@ -59,13 +60,6 @@ from reports.trace import REASON_TEXT
 
 TITLE = Phrase("追溯档案", "Trace dossier")
 FORM = "suyuan dossier proofs v1"
-STEPS = {
-    "commissioning": "产生", "receiving": "收货", "shipping": "发货", "inspecting": "检验", "killing": "屠宰",
-    "packing": "装箱", "unpacking": "拆箱", "loading": "装载", "unloading": "卸载", "retail_selling": "零售",
-    "dispensing": "发药", "destroying": "销毁", "removing": "损耗或使用", "stock_taking": "盘点", "holding": "封存",
-    "departing": "发车", "arriving": "到达", "storing": "入库", "installing": "安装", "decommissioning": "注销",
-    "void_shipping": "撤销发货", "sampling": "抽样", "transporting": "运输",
-}  # fmt: skip
 _SHOWN = 3
 _CITED = 20
 """How many codes stand in a cell that names several, and how many entries in one that sums up."""
@@ -247,7 +241,7 @@ def _events_grid(rows: Rows, moved: Iterable[Movement]) -> Grid:
         if step.place in told:
             continue
         what = step.business_step or str(step.event["type"])
-        shown = f"{STEPS.get(what, '')} {what}".strip() + (" 已更正 declared in error" if step.in_error else "")
+        shown = f"{CHINESE.get(what, '')} {what}".strip() + (" 已更正 declared in error" if step.in_error else "")
         for level, came, went, much in _ways(rows, step):
             times = [step.time.astimezone(rows.zone), step.record_time.astimezone(rows.zone)]
             cells = [level, shown, came, went, *times, much.cell, much.unit, " ".join(documents(step)), _proof([step])]

@@ -1,20 +1,24 @@
-"""A trace as a picture: columns of steps from the code asked for, arrows between what became what. Pure.
+"""A trace as a picture: where goods were, in columns from the first on, and arrows for each move and change. Pure.
 
-What would be too much to read is drawn together: items of one column that are of the same goods at the same kind of
-event become one box with their number, so that a trace of thousands of nodes stays a picture. The table beside it has
-every one of them.
+A box is a stop: an item at a node. An arrow is a shipment with its receipt, or what an event made of what. What would
+be too much to read is drawn together: stops of one column that are of the same goods at the same kind of event become
+one box with their number, so that a trace of thousands of nodes stays a picture. The table beside it has every one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
 from html import escape
 from unicodedata import east_asian_width
 from urllib.parse import quote
 
+from ledger.balances import goods_of
 from ledger.codes import TRACE_URN, node_text
 from ledger.gs1 import Key
 from ledger.index import Role
-from ledger.trace import Graph, Item, Reason, Step
+from ledger.trace import FIRST, LAST, Direction, Graph, Reason, Step
+from ledger.vocabulary import CHINESE
+from reports.movements import movements
 
 TOGETHER_OVER = 12
 """A column with more items than this is drawn together."""
@@ -27,14 +31,19 @@ _NEAR = (Role.INPUT, Role.PARENT)
 _FAR = (Role.OUTPUT, Role.CHILD)
 
 
+Stop = tuple[Key, int | None]
+"""An item at a node; None where nothing says where it was."""
+
+
 @dataclass(slots=True)
 class Box:
-    """What is drawn as one: an item, or many of a kind."""
+    """What is drawn as one: a stop, or many of a kind."""
 
     level: int
     label: str
     below: str
-    items: list[str]
+    note: str
+    stops: list[Stop]
     open_end: Reason | None = None
     """The worst way in which one of them ends."""
     ends: int = 0
@@ -54,47 +63,153 @@ class Picture:
     height: float = 0
 
 
-def draw(graph: Graph, names: dict[int, str], opened: frozenset[int]) -> Picture:
-    """The picture of a trace; `names` are those of nodes, `opened` the columns that are not to be drawn together."""
-    ends = {end.item: end.reason for end in graph.open_ends}
-    columns: dict[int, list[Item]] = {}
-    for item in graph.items.values():
-        columns.setdefault(item.level, []).append(item)
-    picture, where = Picture(), dict[str, int]()
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A trace as stops: the events of each, what leads from where to where, and how each ends."""
+
+    graph: Graph
+    events: dict[Stop, list[Step]]
+    arrows: list[tuple[Stop, Stop]]
+    ends: dict[Stop, Reason]
+    called: "Called"
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What is called how: nodes by code, goods by what `goods_in` gives; times in the city's zone."""
+
+    nodes: Mapping[int, str]
+    goods: Mapping[str, str]
+    zone: tzinfo
+
+
+def draw(graph: Graph, called: Called, opened: frozenset[int]) -> Picture:
+    """The picture of a trace; `opened` are the columns that are not to be drawn together."""
+    way = _way(graph, called)
+    columns: dict[int, list[Stop]] = {}
+    for stop, level in _levels(way).items():
+        columns.setdefault(level, []).append(stop)
+    picture, where = Picture(), dict[Stop, int]()
     for level in sorted(columns):
-        items = sorted(columns[level], key=lambda one: one.key)
-        alone = len(items) if len(items) <= TOGETHER_OVER else OPENED_MAX if level in opened else 0
-        singles = [_single(graph, item, names, ends) for item in items[:alone]]
-        for box in [*singles, *_together(graph, items[alone:], level, ends)]:
-            where |= dict.fromkeys(box.items, len(picture.boxes))
+        stops = sorted(columns[level], key=lambda stop: (_begun(way, stop), stop[0], stop[1] or 0))
+        alone = len(stops) if len(stops) <= TOGETHER_OVER else OPENED_MAX if level in opened else 0
+        singles = [_single(way, stop, level) for stop in stops[:alone]]
+        for box in [*singles, *_together(way, stops[alone:], level)]:
+            where |= dict.fromkeys(box.stops, len(picture.boxes))
             picture.boxes.append(box)
-    for step in graph.steps.values():
-        if not step.in_error:
-            _arrows(picture, step, where)
+    for begin, end in way.arrows:
+        pair = where[begin], where[end]
+        if pair[0] != pair[1]:
+            picture.arrows[pair] = picture.arrows.get(pair, 0) + 1
     _place(picture)
     return picture
 
 
-def _single(graph: Graph, item: Item, names: dict[int, str], ends: dict[Key, Reason]) -> Box:
-    end = ends.get(item.key)
-    return Box(
-        item.level, _short(item.key), _place_of(graph, item, names), [item.key], end, int(end is not None),
-        item.key == graph.start,
-    )  # fmt: skip
+def _way(graph: Graph, called: Called) -> _Way:
+    events: dict[Stop, list[Step]] = {}
+    for item in graph.items.values():
+        steps = [graph.steps[place] for place in item.steps if place in graph.steps]
+        for step in sorted(steps, key=lambda one: (one.time, one.place)):
+            if not step.in_error:
+                events.setdefault((item.key, step.node), []).append(step)
+    known = {key for key, _ in events}
+    events |= {(key, None): [] for key in graph.items if key not in known}
+    arrows: list[tuple[Stop, Stop]] = []
+    for move in movements(graph):
+        if move.sent is not None and move.received is not None:  # it may have been sent in its case
+            sent = [(key, move.sent.node) for key in (move.item, *move.sent.items(Role.OBJECT, Role.PARENT))]
+            arrows += [(begin, (move.item, move.received.node)) for begin in sent if begin in events][:1]
+    for node, near, far in _made(graph):
+        arrows += [((one, node), (other, node)) for one in near for other in far]
+    arrows = [(begin, end) for begin, end in arrows if begin in events and end in events and begin != end]
+    way = _Way(graph, events, list(dict.fromkeys(arrows)), {}, called)
+    by_item: dict[Key, list[Stop]] = {}
+    for stop in events:
+        by_item.setdefault(stop[0], []).append(stop)
+    for end in graph.open_ends:
+        at = by_item[end.item]
+        first, last = min(at, key=lambda one: _begun(way, one)), max(at, key=lambda one: _ended(way, one))
+        way.ends[first if end.direction is Direction.BACKWARD else last] = end.reason
+    return way
 
 
-def _together(graph: Graph, items: Sequence[Item], level: int, ends: dict[Key, Reason]) -> list[Box]:
+def _made(graph: Graph) -> Iterator[tuple[int, Iterable[Key], Iterable[Key]]]:
+    """What was made of what, and where; events under one transformation id at a node are one."""
+    together: dict[tuple[int, Key], tuple[dict[Key, None], dict[Key, None]]] = {}
+    for step in graph.steps.values():
+        if step.in_error:
+            continue
+        near, far, ids = step.items(*_NEAR), step.items(*_FAR), step.items(Role.TRANSFORMATION)
+        if not ids:
+            yield step.node, near, far
+        for one in ids:
+            inputs, outputs = together.setdefault((step.node, one), ({}, {}))
+            inputs |= dict.fromkeys(near)
+            outputs |= dict.fromkeys(far)
+    for (node, _), (inputs, outputs) in together.items():
+        yield node, inputs, outputs
+
+
+def _begun(way: _Way, stop: Stop) -> datetime:
+    return way.events[stop][0].time if way.events[stop] else LAST
+
+
+def _ended(way: _Way, stop: Stop) -> datetime:
+    return way.events[stop][-1].time if way.events[stop] else FIRST
+
+
+def _levels(way: _Way) -> dict[Stop, int]:
+    """The column of each stop: one after all that lead to it. What goes back in time, such as goods returned, does not
+    count; what nothing leads to stands just before what it leads to."""
+    order = sorted(way.events, key=lambda stop: (_begun(way, stop), way.graph.items[stop[0]].level, stop[0]))
+    number = {stop: at for at, stop in enumerate(order)}
+    onward: dict[Stop, list[Stop]] = {}
+    led: set[Stop] = set()
+    for begin, end in way.arrows:
+        if number[begin] < number[end]:
+            onward.setdefault(begin, []).append(end)
+            led.add(end)
+    levels = dict.fromkeys(order, 0)
+    for stop in order:
+        for end in onward.get(stop, ()):
+            levels[end] = max(levels[end], levels[stop] + 1)
+    for stop in order:
+        if stop not in led and stop in onward:
+            levels[stop] = max(0, min(levels[end] for end in onward[stop]) - 1)
+    return levels
+
+
+def goods_in(graph: Graph) -> set[str]:
+    """The codes of goods that its items say they are of."""
+    return {code for key in graph.items if (code := goods_of(key))}
+
+
+def _single(way: _Way, stop: Stop, level: int) -> Box:
+    key, node = stop
+    events, end = way.events[stop], way.ends.get(stop)
+    place = "?" if node is None else way.called.nodes.get(node, node_text(node))
+    times = "" if not events else f"{events[0].time.astimezone(way.called.zone):%m-%d %H:%M}"
+    kind = way.called.goods.get(goods_of(key), "")
+    code = fitted(key.rsplit("/", maxsplit=1)[-1], 12) if kind else _short(key)
+    return Box(level, place, f"{kind} {code}".strip(), times, [stop], end, int(end is not None), key == way.graph.start)
+
+
+def _together(way: _Way, stops: Sequence[Stop], level: int) -> list[Box]:
     """One box for all of a kind that ended with the same step."""
-    kinds: dict[tuple[str, str], list[Item]] = {}
-    for item in items:
-        kinds.setdefault((_kind(item.key), _last_step(graph, item)), []).append(item)
+    kinds: dict[tuple[str, str], list[Stop]] = {}
+    for stop in stops:
+        events = way.events[stop]
+        step = (events[-1].business_step or "") if events else ""
+        kinds.setdefault((way.called.goods.get(goods_of(stop[0])) or _kind(stop[0]), step), []).append(stop)
     boxes = []
     for (kind, step), some in sorted(kinds.items()):
-        found = [ends[one.key] for one in some if one.key in ends]
+        found = [way.ends[one] for one in some if one in way.ends]
         worst = min(found, key=[*REASON_MARKS].index, default=None)
+        nodes = {node for _, node in some if node is not None}
+        places = way.called.nodes.get(next(iter(nodes)), "") if len(nodes) == 1 else f"{len(nodes)} 个节点 nodes"
         boxes.append(
-            Box(level, f"{kind} ×{len(some)}", step, [one.key for one in some], worst,
-                found.count(worst) if worst else 0, any(one.key == graph.start for one in some))
+            Box(level, f"{kind} ×{len(some)}", places, f"{CHINESE.get(step, '')} {step}".strip(), some, worst,
+                found.count(worst) if worst else 0, any(key == way.graph.start for key, _ in some))
         )  # fmt: skip
     return boxes
 
@@ -126,31 +241,6 @@ def fitted(text: str, units: int) -> str:
     while kept < len(text) and wide[kept] <= room:
         room, kept = room - wide[kept], kept + 1
     return text[:kept] + "…"
-
-
-def _last(graph: Graph, item: Item) -> Step | None:
-    steps = [graph.steps[place] for place in item.steps if place in graph.steps]
-    return max(steps, key=lambda step: (step.time, step.place), default=None)
-
-
-def _last_step(graph: Graph, item: Item) -> str:
-    step = _last(graph, item)
-    return "" if step is None else step.business_step or ""
-
-
-def _place_of(graph: Graph, item: Item, names: dict[int, str]) -> str:
-    step = _last(graph, item)
-    if step is None:
-        return ""
-    return f"{step.time:%m-%d %H:%M} {names.get(step.node, node_text(step.node))}"
-
-
-def _arrows(picture: Picture, step: Step, where: dict[str, int]) -> None:
-    near = {where[key] for key in step.items(*_NEAR) if key in where}
-    far = {where[key] for key in step.items(*_FAR) if key in where}
-    for begin in near:
-        for end in far - {begin}:
-            picture.arrows[begin, end] = picture.arrows.get((begin, end), 0) + 1
 
 
 def _place(picture: Picture) -> None:
@@ -201,18 +291,18 @@ def _arrow(picture: Picture, begin: int, end: int, count: int) -> str:
 
 
 def _box(box: Box, item: str, column: str) -> str:
-    mark = REASON_MARKS[box.open_end] if box.open_end else ""
+    mark = REASON_MARKS[box.open_end] if box.open_end else box.note
     if box.ends > 1:
         mark += f" ×{box.ends}"
     kind = "start" if box.start else "gap" if box.open_end in GAPS else "plain"
-    to = f"{item}{quote(box.items[0], safe='')}" if len(box.items) == 1 else f"{column}{box.level}"
+    to = f"{item}{quote(box.stops[0][0], safe='')}" if len(box.stops) == 1 else f"{column}{box.level}"
     return (
         f'<a href="{escape(to, quote=True)}"><g class="box {kind}" transform="translate({box.x:.0f} {box.y:.0f})">'
         f'<rect width="{BOX_W}" height="{BOX_H}" rx="8"/><g clip-path="url(#inside)">'
         f'<text x="10" y="22" class="label">{escape(fitted(box.label, LABEL_UNITS))}</text>'
         f'<text x="10" y="40">{escape(fitted(box.below, TEXT_UNITS))}</text>'
         f'<text x="10" y="56" class="mark">{escape(mark)}</text></g>'
-        f"<title>{escape(' '.join([box.label, box.below, mark, *box.items[:5]]))}</title></g></a>"
+        f"<title>{escape(' '.join([box.label, box.below, mark, *(key for key, _ in box.stops[:5])]))}</title></g></a>"
     )
 
 

@@ -79,15 +79,16 @@ class Seen:
         return parse_symbol(self.scanned, today=today, sends_fnc1=True)
 
 
-def decode_image(data: bytes) -> list[Seen]:
+def decode_image(data: bytes, *, again: bool = True) -> list[Seen]:
     """Every symbol in an image file (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM; of several frames the first), top down.
 
-    Empty if there is none. `UnreadableCode` for what is no image, or a broken one; `LimitExceeded` for a file of more
-    than 32 MiB or a picture of more than 50 megapixels, before it is unpacked.
+    Empty if there is none, or, where it is not to be looked at `again`, none at first sight. `UnreadableCode` for what
+    is no image, or a broken one; `LimitExceeded` for a file of more than 32 MiB or a picture of more than 50
+    megapixels, before it is unpacked.
     """
     picture = _grey(_opened(data))
     found = _read(picture)
-    if not found:
+    if not found and again:
         factor = min(1.0, (_TRY_PIXELS_MAX / (picture.width * picture.height)) ** 0.5)
         small = picture.resize((max(1, int(picture.width * factor)), max(1, int(picture.height * factor))))
         found = _tried_again(small, factor)

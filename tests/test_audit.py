@@ -39,6 +39,7 @@ from ledger.packs.decision import Order
 from ledger.packs.effects import Outcome, Standing, after, outcomes_json, outcomes_of
 from ledger.packs.positions import Positions
 from ledger.packs.states import Command, State
+from ledger.publishing import OWN as PUBLISHER
 from ledger.registers import NODE, PARTY, register_of
 from ledger.registry import Purpose, Wanted, listing, reading_request, record
 from ledger.serials import lease, slips_of_party
@@ -191,11 +192,22 @@ FILED = {
          "sold": "37.5", "returned": "0", "destroyed": "12.5"},
         {"answer": f"{B}-ZH-2026-0003", "acknowledged_at": "2026-11-25T10:00:00Z"},
     ],
+    "report-schedules": [
+        {"schedule": f"{B}-morning", "report": "daily", "format": "pdf"},
+        {"schedule": "000000000-weekly", "report": "weekly", "format": "csv", "language": "en"},
+    ],
+    "published-reports": [
+        {"published": f"{B}-morning-2026-11-2{day}", "report": "daily", "period": f"2026-11-2{day}", "format": "pdf",
+         "language": "zh", "as_of": f"2026-11-2{day + 1}T00:05:12+08:00", "size": f"{day}", "hash": f"{day}" * 64,
+         "sha256": f"{day + 1}" * 64, "bytes": f"4821{day}"}
+        for day in (4, 5)
+    ],
 }  # fmt: skip
 """Records of every register; the third party leaves and is erased."""
 STEPS = {
     "parties": "suspend", "licences": "suspend", "recalls": "end", "differences": "resolve", "certificates": "void",
     "holds": "release", "silences": "end", "handlings": "assign", "rule-sets": "retire", "subscriptions": "pause",
+    "report-schedules": "end",
 }  # fmt: skip
 """What becomes of them at once: of parties and licences of all, of other records of all but the first."""
 
@@ -203,7 +215,7 @@ STEPS = {
 def register(ledger: Ledger) -> None:
     for name, given in FILED.items():
         till = Actor("till", Role.PHARMACY, frozenset([330212023]), 330212023)
-        keeper = ledger.registrar(till if name == "differences" else OPERATOR)
+        keeper = ledger.registrar({"differences": till, "published-reports": PUBLISHER}.get(name, OPERATOR))
         for number, one in enumerate(given):
             with ledger.database.read() as connection:
                 request, key = file_one(connection, keeper, register_of(name), one, "filed for a test")

@@ -17,6 +17,7 @@ import pytest
 
 from api.command import main
 from api.examples import BARE_EVENT
+from ledger.access import ALLOWED
 from ledger.documents import write_json
 from ledger.embedded import SUPERUSER, Cluster
 from ledger.notes import Verifier, open_receipt
@@ -31,7 +32,8 @@ NODE = "330212001"
 
 def commands_of(register: Register) -> list[str]:
     """What can be done with every register, with those that have steps, and with those that hold personal data."""
-    every = ["add", "change", "show", "list", "search", "history", "import", "export"]
+    filing = ["add", "change", "import"] if ALLOWED[register.keep] else []
+    every = [*filing, "show", "list", "search", "history", "export"]
     private = ["readings"] if register.private_fields else []
     own = {PARTY.name: ["erase"], SUBSCRIPTION.name: ["deliveries", "replay", "rotate"]}.get(register.name, [])
     return [*every, *(step.name for step in register.steps), *private, *own]

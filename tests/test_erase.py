@@ -13,13 +13,14 @@ from ledger.entries import Kind, decode
 from ledger.erase import erase, erase_party, kept_until
 from ledger.errors import Conflict, LedgerError, NotAllowed, NotRecorded, UnacceptableRecord
 from ledger.filing import Line, file_lines
+from ledger.finding import search
 from ledger.log import proof_file
 from ledger.nodes import OPERATOR, add_node
 from ledger.notes import verify_proof
 from ledger.registers import LICENCE, PARTY, Register
 from ledger.registers.parties import KEPT
 from ledger.registrar import Registrar
-from ledger.registry import Record, Wanted, known_at, listing, record, search, versions
+from ledger.registry import Record, Wanted, known_at, listing, record, versions
 from tests.conftest import Own, check_ledger, look, sign
 from tests.test_append import day, request_of
 from tests.test_log import A, small, write

@@ -272,8 +272,8 @@ def market(server: Server) -> httpx.Client:
     return server.client()
 
 
-def stall(visitors: Visitors, server: Server, width: int = DESK) -> Visitor:
-    found = visitors.come(width, key_of(server.client(Role.TERMINAL, MARKET)), "/terminal")
+def stall(visitors: Visitors, server: Server, width: int = DESK, **more: Any) -> Visitor:
+    found = visitors.come(width, key_of(server.client(Role.TERMINAL, MARKET)), "/terminal", **more)
     found.page.select_option("#step", "retail_sale")
     found.page.fill("#party", STALL)
     found.page.locator("#party").blur()
@@ -525,7 +525,7 @@ def test_a_lot_with_thousands_of_slips_stays_a_picture(
     expect(boxes.last).to_contain_text(f"×{SLIPS}")
     expect(page.locator(".tiles")).to_contain_text(str(SLIPS + 1))
     regulator.accessible()
-    assert page.locator("h2:has-text('事件') + .scroll tbody tr").count() == ROWS_SHOWN
+    assert page.locator("h2:has-text('事件') ~ .scroll tbody tr").count() == ROWS_SHOWN
     page.locator(".graph a").last.click()
     expect(page.locator(".graph .box")).to_have_count(2 + OPENED_MAX)
     assert page.locator("#code").input_value() == batch

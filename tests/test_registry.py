@@ -16,7 +16,9 @@ from ledger.codes import CITY, IMPORT, TraceScheme
 from ledger.entries import Kind, decode
 from ledger.errors import Conflict, LedgerError, NotAllowed, NotRecorded, UnacceptableRecord, UnreadableCode
 from ledger.filing import Line, file_lines
+from ledger.finding import CANDIDATES_MAX, search
 from ledger.nodes import OPERATOR, add_node
+from ledger.publishing import OWN as PUBLISHER
 from ledger.registers import (
     CERTIFICATE,
     DIFFERENCE,
@@ -28,10 +30,12 @@ from ledger.registers import (
     NODE,
     PARTY,
     PRODUCT,
+    PUBLISHED_REPORT,
     RECALL,
     RECALL_ANSWER,
     REGION,
     REGISTERS,
+    REPORT_SCHEDULE,
     RULE_SET,
     SILENCE,
     SUBSCRIPTION,
@@ -42,7 +46,6 @@ from ledger.registers import (
 from ledger.registers.form import Find
 from ledger.registrar import Registrar
 from ledger.registry import (
-    CANDIDATES_MAX,
     PAGE_MAX,
     Purpose,
     Record,
@@ -57,7 +60,6 @@ from ledger.registry import (
     records,
     region_path,
     register_columns,
-    search,
     versions,
 )
 from tests.conftest import check_ledger
@@ -103,6 +105,7 @@ SUPERVISED: dict[Register, list[dict[str, str]]] = {
     RECALL_ANSWER: [
         {"answer": f"{A}-ZH-2026-0001", "acknowledged_at": "2026-11-25T09:00:00+08:00", "found": "1.50", "sold": "0"},
     ],
+    REPORT_SCHEDULE: [{"schedule": f"{A}-morning", "report": "daily", "format": "pdf"}],
 }  # fmt: skip
 
 
@@ -356,7 +359,7 @@ def test_the_steps_of_what_supervision_keeps_and_their_refusals(market: Ledger) 
         CERTIFICATE: ["void", "forge"], HOLD: ["release"], SILENCE: ["end"], RULE_SET: ["retire", "revive"],
         HANDLING: ["assign", "assign", "start", "submit", "reject", "submit", "verify", "reject", "submit", "verify",
                    "close", "reopen", "close"],
-        SUBSCRIPTION: ["pause", "resume", "pause", "end"],
+        SUBSCRIPTION: ["pause", "resume", "pause", "end"], REPORT_SCHEDULE: ["end", "revive"],
     }  # fmt: skip
     for register, path in paths.items():
         filed(market, register, SUPERVISED[register])
@@ -470,6 +473,11 @@ def test_the_last_version_is_what_stands(market: Ledger) -> None:
         filed(market, register, records_)
         for step in register.steps[:1]:
             stepped(market, step.name, kept(market, register, str(next(iter(records_[-1].values())))))
+    filed(market, PUBLISHED_REPORT, [
+        {"published": f"{A}-morning-2026-11-25", "report": "daily", "period": "2026-11-25", "format": "pdf",
+         "language": "zh", "as_of": "2026-11-26T00:05:12.5+08:00", "size": "5000000000", "hash": "0a" * 32,
+         "sha256": "0b" * 32, "bytes": "48211"},
+    ], PUBLISHER)  # fmt: skip
     with market.database.read() as connection:
         for register in REGISTERS:
             found = listing(connection, market.vault, register, Wanted(), None, 10)
@@ -792,6 +800,7 @@ SUBSCRIBER = Actor("erp", Role.SUBSCRIBER, frozenset([A]), A)
 NODE_BOUND = {
     HOLD: (MARKET, REGULATOR), SILENCE: (MARKET, REGULATOR), HANDLING: (MARKET, REGULATOR),
     SUBSCRIPTION: (MARKET, REGULATOR, SUBSCRIBER), RECALL_ANSWER: (MARKET, REGULATOR, TERMINAL),
+    REPORT_SCHEDULE: (MARKET, REGULATOR),
 }  # fmt: skip
 
 

@@ -12,9 +12,10 @@ from ledger.codes import TraceScheme
 from ledger.erase import erase_party
 from ledger.errors import LedgerDamaged, LedgerError
 from ledger.filing import Line, file_lines
+from ledger.finding import search
 from ledger.nodes import OPERATOR, add_node
 from ledger.registers import LICENCE, PARTY, SUBSCRIPTION, Register, Values
-from ledger.registry import Record, Wanted, listing, record, search, versions
+from ledger.registry import Record, Wanted, listing, record, versions
 from ledger.reseal import replace_registry_key
 from ledger.vault import Vault
 from tests.conftest import Own, check_ledger, look

@@ -18,6 +18,7 @@ from api.sheets import Format, read_sheet, write_sheet
 from ledger.errors import LedgerError, LimitExceeded, UnacceptableRecord, UnreadableCode
 from ledger.filing import Filed, Line, file_lines
 from ledger.nodes import OPERATOR
+from ledger.publishing import OWN as PUBLISHER
 from ledger.registers import (
     CERTIFICATE,
     GOODS,
@@ -27,10 +28,12 @@ from ledger.registers import (
     NODE,
     PARTY,
     PRODUCT,
+    PUBLISHED_REPORT,
     RECALL,
     RECALL_ANSWER,
     REGION,
     REGISTERS,
+    REPORT_SCHEDULE,
     RULE_SET,
     SILENCE,
     SUBSCRIPTION,
@@ -422,13 +425,19 @@ CITY = {
                    {"subscription": "330212001-mail", "channel": "email", "destination": "li@example.com"}],
     RECALL_ANSWER: [{"answer": "330212001-ZH-2026-0001", "acknowledged_at": "2026-11-25T09:00:00+08:00",
                      "unit": "KGM", "found": "12.50", "sold": "37.5", "returned": "0", "destroyed": "12.5"}],
+    REPORT_SCHEDULE: [{"schedule": "000000000-morning", "report": "周分析", "format": "电子表格", "language": "en"},
+                      {"schedule": "330212001-a", "report": "daily", "format": "pdf"}],
+    PUBLISHED_REPORT: [{"published": "330212001-a-2026-11-25", "report": "daily", "period": "2026-11-25",
+                        "format": "pdf", "language": "zh", "as_of": "2026-11-26T00:05:12+08:00", "size": "2000",
+                        "hash": "0" * 64, "sha256": "1" * 64, "bytes": "48211"}],
 }  # fmt: skip
 """A line or two of every register, in the order in which they refer to each other."""
 
 
 def file(ledger: Ledger, register: Register, given: list[Line]) -> Filed:
     total = Filed()
-    for part in file_lines(ledger.database, ledger.lanes.record, ledger.registrar(OPERATOR), register, given):
+    keeper = ledger.registrar(PUBLISHER if register is PUBLISHED_REPORT else OPERATOR)
+    for part in file_lines(ledger.database, ledger.lanes.record, keeper, register, given):
         total.add(part)
     return total
 

@@ -1,27 +1,32 @@
 """The market manager's page: licences that end soon, the gate with a big yes or no, parties, holds, and own entries."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from datetime import date
 
 from fastapi import APIRouter, Request, Response
-from sqlalchemy import select
+from sqlalchemy import Connection, func, select
 
 from api.auth import LedgerHere, MayReadRegister
+from api.console.entries import line_of
 from api.console.pages import may, page
 from ledger.access import Action, Actor
+from ledger.bulletins import heads_of
 from ledger.codes import node_text, parse_node
+from ledger.reads import stretch
 from ledger.registers import HOLD, LICENCE, PARTY
 from ledger.registers.goods import Unit
+from ledger.registers.parties import Status
 from ledger.registers.supervision import VoucherKind
-from ledger.registry import Wanted, listing
-from ledger.tables import event
+from ledger.registry import Record, Wanted, listing
 from ledger.tables import goods as goods_table
+from ledger.tables import licence
 from ledger.tables import node as node_table
 
 router = APIRouter(tags=["pages"], include_in_schema=False)
 SOON_DAYS = 60
 ROWS = 200
-RECENT = 50
+RECENT = 10
 
 
 @router.get("/console/market")
@@ -38,27 +43,32 @@ def market_page(request: Request, ledger: LedgerHere, actor: MayReadRegister, no
         parties = listing(connection, ledger.vault, PARTY, Wanted(nodes=mine), None, ROWS)
         holds = listing(connection, ledger.vault, HOLD, Wanted(nodes=mine), None, ROWS)
         goods = connection.execute(select(goods_table.c.goods, goods_table.c.name).order_by(goods_table.c.goods)).all()
-        recent = [] if here is None else _recent(connection, here)
+        ends = _licences_end(connection, parties)
+        last = 0 if here is None else heads_of(connection, mine).get(here, 0)
+        recent = [] if here is None else stretch(connection, here, 1, last, limit=RECENT).entries
     return page(
         request, "market.html", actor, nodes=nodes, here=None if here is None else node_text(here),
         licences=sorted((one.shown() for one in licences), key=lambda row: str(row["valid_to"])),
-        parties=[one.shown() for one in parties], goods=goods, recent=recent, today=ledger.today().isoformat(),
+        parties=[one.shown() for one in parties], ends_by=ends, goods=goods, today=ledger.today().isoformat(),
+        recent=[line_of(one) for one in recent],
         holds=[one.shown() for one in holds if one.row["status"] == "active"], units=list(Unit),
-        kinds=list(VoucherKind), may_check=may(actor, Action.CHECK_GOODS),
+        kinds=list(VoucherKind), may_check=may(actor, Action.CHECK_GOODS), may_label=may(actor, Action.CAPTURE),
     )  # fmt: skip
 
 
-def _nodes(connection: Any, actor: Actor) -> dict[int, str]:
+def _nodes(connection: Connection, actor: Actor) -> dict[int, str]:
     question = select(node_table.c.node, node_table.c.name).where(node_table.c.node > 1).order_by(node_table.c.node)
     if actor.reach is not None:
         question = question.where(node_table.c.node.in_(sorted(actor.reach)))
     return {row.node: row.name for row in connection.execute(question.limit(1_000))}
 
 
-def _recent(connection: Any, node: int) -> list[dict[str, Any]]:
-    question = select(event).where(event.c.node == node).order_by(event.c.seq.desc()).limit(RECENT)
-    return [
-        {"entry": f"{node_text(row.node)}/{row.seq}", "at": row.event_time, "step": row.business_step or "",
-         "disposition": row.disposition or ""}
-        for row in connection.execute(question)
-    ]  # fmt: skip
+def _licences_end(connection: Connection, parties: Sequence[Record]) -> dict[str, date]:
+    """When the first licence in force of each of these parties ends."""
+    codes = [one.key[0] for one in parties]
+    question = (
+        select(licence.c.party, func.min(licence.c.valid_to).label("ends"))
+        .where(licence.c.party.in_(codes), licence.c.status == str(Status.ACTIVE))
+        .group_by(licence.c.party)
+    )
+    return {row.party: row.ends for row in connection.execute(question)}

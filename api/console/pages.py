@@ -16,6 +16,7 @@ from ledger.registers.drugs import Grade, Nature, RecallStatus
 from ledger.registers.form import Word
 from ledger.registers.parties import LicenceKind, PartyKind, Status
 from ledger.registers.supervision import Scope
+from ledger.registry import Purpose
 
 HERE = Path(__file__).parent
 HEADERS = {
@@ -33,6 +34,8 @@ MENU: tuple[tuple[str, str, Action], ...] = (
     ("/console/trace", "trace", Action.TRACE),
     ("/console/recalls", "recalls", Action.CHECK_PACKS),
     ("/console/market", "market", Action.REGISTER),
+    ("/console/registry", "registers", Action.READ_REGISTER),
+    ("/console/entries", "entries", Action.READ_ENTRY),
     ("/console/labels", "labels", Action.CAPTURE),
     ("/console/reports", "reports", Action.TRACE),
     ("/console/assessment", "assessment", Action.SEE_BOARD),
@@ -68,7 +71,9 @@ def page(
     zone = request.app.state.ledger.settings.zone
     text = _environment.get_template(template).render(
         actor=actor, csrf=getattr(request.state, "csrf", ""), path=request.url.path, local=lambda at: local(at, zone),
-        menu=[(path, name) for path, name, action in MENU if actor is not None and may(actor, action)], **more,
+        menu=[(path, name) for path, name, action in MENU if actor is not None and may(actor, action)],
+        may_search=actor is not None and may(actor, Action.READ_REGISTER),
+        search_purposes=list(Purpose) if actor is not None and may(actor, Action.READ_PRIVATE) else [], **more,
     )  # fmt: skip
     return HTMLResponse(text, status, HEADERS)
 

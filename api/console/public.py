@@ -46,6 +46,10 @@ async def _counted(request: Request) -> None:
     count_look(request)
 
 
+Counted = Annotated[None, Depends(_counted)]
+"""A route whose every request is a look-up of its address."""
+
+
 @router.get("/t")
 async def look_up(_: AnybodyLooks, code: str = "") -> Response:
     """From the field of the portal to the page of the code."""
@@ -54,9 +58,7 @@ async def look_up(_: AnybodyLooks, code: str = "") -> Response:
 
 
 @router.get("/t/{code:path}")
-def trace_page(
-    request: Request, ledger: LedgerHere, _: AnybodyLooks, __: Annotated[None, Depends(_counted)], code: str
-) -> Response:
+def trace_page(request: Request, ledger: LedgerHere, _: AnybodyLooks, __: Counted, code: str) -> Response:
     """What is told of a code: a page, or JSON where that is asked for."""
     key = asked_key(uri_in_path(request, "/t/", code))
     story, names = _told(ledger, key)

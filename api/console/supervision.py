@@ -1,19 +1,16 @@
-"""Pages of supervision: warnings and how they are handled, recalls, and who did what."""
+"""Pages of supervision: warnings and how they are handled, and recalls."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
-from sqlalchemy import select
 
-from api.auth import LedgerHere, MayCheckPacks, MayReadWarnings, MaySeeReadings
+from api.auth import LedgerHere, MayCheckPacks, MayReadWarnings
 from api.console.pages import may, page
 from api.ledger import now
 from api.recalls import recall_json
-from api.warnings import Filter, warning_with_steps
+from api.warnings import Filter, after, warning_with_steps
 from ledger.access import Action
-from ledger.codes import CITY
-from ledger.entries import Kind, decode
 from ledger.packs.recalls import AMOUNTS
 from ledger.registers import HANDLING, RECALL
 from ledger.registers.drugs import Grade, Nature, Origin, Range, Regime
@@ -21,12 +18,12 @@ from ledger.registers.supervision import Progress
 from ledger.registry import Wanted, listing
 from ledger.rules.form import Level
 from ledger.rules.warnings import shown
-from ledger.tables import entry
 from ledger.warnings import Asked, list_warnings
 
 Json = dict[str, Any]
 router = APIRouter(tags=["pages"], include_in_schema=False)
-LOG_MAX = 200
+HEADS = (("level", "level"), ("message", ""), ("status", ""), ("node", "node"), ("raised", "raised"), ("due", "due"))
+"""Columns of the list of warnings, and the order that each stands for."""
 ANSWERED = ("found", "sold", "returned", "destroyed")
 """What a node says of a recalled lot."""
 
@@ -44,10 +41,12 @@ def warnings_page(
         given["status"] = None
     with ledger.database.read() as connection:
         found = list_warnings(connection, Asked(**given), actor.reach)
-    more = found[-1].id if len(found) == asked.limit else None
+    kept = {name: value for name, value in request.query_params.items() if name not in ("after", "skip", "sort")}
+    later = {**kept, "sort": asked.sort, **after(asked, found)} if len(found) == asked.limit else None
     return page(
-        request, "warnings.html", actor, warnings=[shown(one) for one in found], asked=given, more=more,
-        levels=list(Level), progress=list(Progress), query=str(request.query_params),
+        request, "warnings.html", actor, warnings=[shown(one) for one in found], asked=given,
+        later=later and urlencode(later), filters=urlencode(kept), levels=list(Level), progress=list(Progress),
+        heads=HEADS,
     )  # fmt: skip
 
 
@@ -67,13 +66,13 @@ def warning_page(request: Request, ledger: LedgerHere, actor: MayReadWarnings, w
 
 
 @router.get("/console/recalls")
-def recalls_page(request: Request, ledger: LedgerHere, actor: MayCheckPacks) -> Response:
-    """All recalls, and a new one for those who may."""
+def recalls_page(request: Request, ledger: LedgerHere, actor: MayCheckPacks, lots: str = "") -> Response:
+    """All recalls, and a new one for those who may; of `lots` where it came from their trace."""
     with ledger.database.read() as connection:
         found = [one.shown() for one in listing(connection, ledger.vault, RECALL, Wanted(), None, 500)]
     words = {"grade": Grade, "origin": Origin, "nature": Nature, "range": Range, "regime": Regime}
     return page(
-        request, "recalls.html", actor, recalls=found, may_recall=may(actor, Action.RECALL),
+        request, "recalls.html", actor, recalls=found, lots=lots, may_recall=may(actor, Action.RECALL),
         words={name: list(kinds) for name, kinds in words.items()},
         now=now().astimezone(ledger.settings.zone).isoformat(timespec="minutes"),
     )  # fmt: skip
@@ -84,33 +83,3 @@ def recall_page(request: Request, ledger: LedgerHere, actor: MayCheckPacks, reca
     """A recall: its clocks, who holds what, answers, how far it is."""
     return page(request, "recall.html", actor, one=recall_json(ledger, actor, recall),
                 amounts=AMOUNTS, answered=ANSWERED, may_recall=may(actor, Action.RECALL))  # fmt: skip
-
-
-@router.get("/console/log")
-def log_page(request: Request, ledger: LedgerHere, actor: MaySeeReadings, before: int | None = None) -> Response:
-    """Who did what: changes of the registry, readings of personal data, decisions, as the city's chain has them."""
-    question = select(entry.c.seq, entry.c.data).where(
-        entry.c.node == CITY, entry.c.kind.in_([Kind.CHANGE, Kind.READING, Kind.DECISION, Kind.ERASURE])
-    )
-    if before is not None:
-        question = question.where(entry.c.seq < before)
-    with ledger.database.read() as connection:
-        rows = connection.execute(question.order_by(entry.c.seq.desc()).limit(LOG_MAX)).all()
-    lines = [_line(bytes(row.data)) for row in rows]
-    more = rows[-1].seq if len(rows) == LOG_MAX else None
-    return page(request, "log.html", actor, lines=lines, more=more)
-
-
-def _line(data: bytes) -> Json:
-    found = decode(data)
-    body: Mapping[str, Any] = found.body
-    match found.kind:
-        case Kind.CHANGE:
-            change = body["change"]
-            status = change["row"].get("status")
-            what = f"{change['table']} v{change['row']['version']}" + (f" → {status}" if status else "")
-        case Kind.READING:
-            what = f"reading: {body['reading']['purpose']} ({len(body['reading']['subjects'])})"
-        case _:
-            what = found.kind.name.lower()
-    return {"at": found.record_time, "actor": found.actor, "what": what, "entry": found.name}

@@ -3,10 +3,14 @@
 The page keeps what it could not send in the browser's own database, under the same ids, as `scanners/terminal` does.
 """
 
-from fastapi import APIRouter, Request, Response
+import base64
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import select
 
 from api.auth import Anybody, LedgerHere, MayCapture
+from api.bodies import json_answer
 from api.console.pages import HEADERS, HERE, page
 from api.console.texts import plain
 from ledger.access import Actor
@@ -16,10 +20,12 @@ from ledger.registers.supervision import VoucherKind
 from ledger.steps import STEPS, How, Step
 from ledger.tables import goods as goods_table
 from ledger.tables import node as node_table
+from scanners.labels import Symbol, code128, qr
 
 router = APIRouter(tags=["pages"], include_in_schema=False)
 DRUG_KINDS = ("pharmacy", "hospital")
 NODES_MAX = 200
+SLIPS_MAX = 100
 WORDS = (
     "yes", "no", "queued", "caps", "layout", "ime", "sold", "recorded", "may_sell", "may_not", "camera_none", "confirm",
     "slip", "set_aside", "again", "again_what", "alert", "seen", "online", "offline",
@@ -58,6 +64,23 @@ def terminal_page(request: Request, ledger: LedgerHere, actor: MayCapture) -> Re
         papers=list(VoucherKind),
         words={word: plain(f"till_{word}") for word in WORDS},
     )
+
+
+@router.get("/terminal/slips")
+def slips(request: Request, _: MayCapture, code: Annotated[list[str], Query(max_length=SLIPS_MAX)]) -> Response:
+    """What is printed on the slips of these codes: the link for a telephone, and pictures of it and of the digits.
+
+    A pixel a module, so that what a terminal keeps for when it has no network is small.
+    """
+    found = {}
+    for one in code:
+        link = f"{request.base_url}t/{one}"
+        found[one] = {"link": link, "digits": _picture(code128(one)), "qr": _picture(qr(link))}
+    return json_answer({"slips": found})
+
+
+def _picture(symbol: Symbol) -> str:
+    return f"data:image/png;base64,{base64.b64encode(symbol.png(module_px=1, caption=False)).decode()}"
 
 
 def _asked(step: Step) -> list[str]:

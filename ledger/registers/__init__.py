@@ -11,6 +11,7 @@ from ledger.registers.form import Field, Register, Step, Value, Values
 from ledger.registers.goods import GOODS, PRODUCT, YIELD
 from ledger.registers.parties import LICENCE, PARTY
 from ledger.registers.places import NODE, REGION
+from ledger.registers.publishing import PUBLISHED_REPORT, REPORT_SCHEDULE
 from ledger.registers.supervision import (
     CERTIFICATE,
     HANDLING,
@@ -30,10 +31,12 @@ __all__ = [
     "LICENCE",
     "NODE",
     "PARTY",
+    "PUBLISHED_REPORT",
     "RECALL",
     "RECALL_ANSWER",
     "REGION",
     "REGISTERS",
+    "REPORT_SCHEDULE",
     "RULE_SET",
     "SILENCE",
     "SUBSCRIPTION",
@@ -48,6 +51,7 @@ __all__ = [
 REGISTERS: tuple[Register, ...] = (
     REGION, NODE, GOODS, YIELD, PARTY, LICENCE, PRODUCT, RECALL, DRUG_MARKET, DIFFERENCE,
     CERTIFICATE, HOLD, SILENCE, HANDLING, RULE_SET, SUBSCRIPTION, RECALL_ANSWER,
+    REPORT_SCHEDULE, PUBLISHED_REPORT,
 )  # fmt: skip
 """All registers, those first that others refer to."""
 

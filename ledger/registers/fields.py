@@ -10,7 +10,7 @@ from ledger.errors import UnreadableCode
 from ledger.fields import moment
 from ledger.gs1 import parse_gtin
 from ledger.identifiers import canonical_key, uri_of
-from ledger.registers.form import MASK, TEXT_MAX, Parse, Values, Word
+from ledger.registers.form import MASK, TEXT_MAX, OneOf, Parse, Values
 
 _REST = "[^\\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
 LOT = re.compile(f"(urn:|https?://){_REST}")
@@ -18,6 +18,9 @@ LOT = re.compile(f"(urn:|https?://){_REST}")
 LOCATION = re.compile(f"(414/|[A-Za-z][A-Za-z0-9+.-]*:){_REST}")
 """How the name of a read point looks: a URI, or the canonical key of a GLN."""
 _TEXT = re.compile("[^\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]+")
+
+one_of = OneOf
+"""Reads a word of a list."""
 
 
 def text(most: int = TEXT_MAX) -> Parse:
@@ -38,19 +41,6 @@ def lot(given: str, today: date) -> str:
     if not LOT.fullmatch(given):
         raise UnreadableCode("lot", given, "give its URI, as urn:suyuan:lot:… or https://…")
     return uri_of(canonical_key(str(text(300)(given, today))))
-
-
-def one_of(words: type[Word]) -> Parse:
-    """One of the words of a list, in English or Chinese."""
-    known = {word.chinese: str(word) for word in words} | {str(word): str(word) for word in words}
-
-    def parse(given: str, _: date) -> str:
-        if given not in known:
-            choices = ", ".join(f"{word} {word.chinese}" for word in words)
-            raise UnreadableCode("word of the list", given, f"it is one of {choices}")
-        return known[given]
-
-    return parse
 
 
 def day(given: str, _: date) -> str:

@@ -60,11 +60,18 @@ class Field:
     """The table whose key it is: there must be such a record."""
     most: int = MANY_MAX
     """How many values it takes, where it takes many."""
+    lines: bool = False
+    """It is written in several lines."""
 
     @property
     def stays(self) -> bool:
         """Whether it cannot be changed once it is filed."""
         return self.names or self.fixed
+
+    @property
+    def words(self) -> tuple["Word", ...]:
+        """The words that it may hold, where it holds words of a list."""
+        return tuple(self.parse.words) if isinstance(self.parse, OneOf) else ()
 
     def read(self, given: object, today: date) -> Value:
         """The stored value of what was given: a text, or a list where the field takes many; "" and None are nothing."""
@@ -215,3 +222,17 @@ class Word(StrEnum):
             if word == value:
                 return word
         raise ValueError(f"{value[:40]!r} is none of {', '.join(cls)}")
+
+
+class OneOf:
+    """Reads one of the words of a list, in English or Chinese."""
+
+    def __init__(self, words: type[Word]) -> None:
+        self.words = words
+        self._known = {word.chinese: str(word) for word in words} | {str(word): str(word) for word in words}
+
+    def __call__(self, given: str, _: date) -> str:
+        if given not in self._known:
+            choices = ", ".join(f"{word} {word.chinese}" for word in self.words)
+            raise UnreadableCode("word of the list", given, f"it is one of {choices}")
+        return self._known[given]

@@ -279,7 +279,7 @@ RULE_SET = Register(
               f.pattern("rule set", "[a-z][a-z0-9-]{1,39}", "small letters, digits, hyphens"), "vegetables",
               required=True, names=True, find=Find.EXACT),
         Field("rules", "规则", "the rule file, as `suyuan rules check` takes it", _rules_text, "rules: []",
-              required=True),
+              required=True, lines=True),
     ),
     Action.ADMINISTER, _watches,
     steps=(

@@ -54,12 +54,14 @@ from ledger.tables.registers import (
     node,
     party,
     product,
+    published_report,
     recall,
     recall_answer,
     receiving_difference,
     region,
     registry_search,
     registry_version,
+    report_schedule,
     rule_set,
     silence,
     subscription,
@@ -103,6 +105,7 @@ __all__ = [
     "pack_job",
     "party",
     "product",
+    "published_report",
     "recall",
     "recall_answer",
     "receiving_difference",
@@ -110,6 +113,7 @@ __all__ = [
     "registry_search",
     "registry_version",
     "report_job",
+    "report_schedule",
     "rule_book",
     "rule_count",
     "rule_pending",
@@ -127,6 +131,7 @@ POSITIONS = (head, edge, log_cursor, balance, pack)
 REGISTRY = (
     node, credential, region, goods, goods_yield, product, party, licence, code_series, recall, drug_market,
     receiving_difference, certificate, hold, silence, handling, rule_set, subscription, recall_answer,
+    report_schedule, published_report,
 )  # fmt: skip
 """Rows with a version, changed only together with an entry that holds their new state."""
 FOLLOWERS = (follower, rule_book, rule_window, rule_pending, rule_count, warning, notice)

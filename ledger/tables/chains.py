@@ -196,10 +196,11 @@ report_job = Table(
     Column("total", Integer, nullable=False),
     Column("done", Integer, nullable=False),
     Column("size", BigInteger, comment="of the result, in bytes, before it was compressed"),
-    Column("result", LargeBinary, comment="compressed; emptied some days later"),
+    Column("result", LargeBinary, comment="compressed; emptied some days later, unless it is published"),
     Column("error", Text, comment="why there is none"),
+    Column("publication", JSONB, comment="of a report that a schedule asked for: what its record says of it"),
     Index("report_job_by_credential", "credential", "created_at"),  # which reports did I ask for?
-    comment="reports that take long, and what they became",
+    comment="reports that take long or are published, and what they became",
 )
 
 capture_job = Table(

@@ -9,6 +9,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
@@ -104,6 +105,10 @@ warning = Table(
     Index("warning_by_subject", "subject"),  # what else is said of it?
     Index("warning_by_due", "due_at"),  # which are overdue?
     Index("warning_by_words", "words", postgresql_using="gin"),  # which speak of this?
+    Index("warning_by_node", "node", "raised_at"),  # which are this market's?
+    Index(  # how many stand, by level? which of a level?
+        "warning_open", "level", "raised_at", "node", postgresql_where=text("status <> 'closed' AND hidden IS NULL")
+    ),
     comment="warnings, as the follower of the log has raised them",
 )
 

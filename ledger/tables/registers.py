@@ -323,6 +323,38 @@ recall_answer = Table(
     comment="what nodes found of what is recalled, present state",
 )
 
+report_schedule = Table(
+    "report_schedule",
+    metadata,
+    Column("schedule", Text, primary_key=True, comment="the node that it is of, and a name"),
+    Column("version", Integer, nullable=False),
+    Column("report", Text, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("language", Text),
+    Column("status", Text, nullable=False),
+    Column("status_since", Date, nullable=False),
+    digest_column(),
+    comment="which report is published how often, present state",
+)
+
+published_report = Table(
+    "published_report",
+    metadata,
+    Column("published", Text, primary_key=True, comment="the schedule, and the period"),
+    Column("version", Integer, nullable=False),
+    Column("report", Text, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("as_of", Text, nullable=False, comment="ISO 8601, UTC"),
+    Column("size", BigInteger, nullable=False, comment="of the checkpoint that it rests on"),
+    Column("hash", Text, nullable=False, comment="SHA-256 of what it says"),
+    Column("sha256", Text, nullable=False, comment="of the file"),
+    Column("bytes", BigInteger, nullable=False),
+    digest_column(),
+    comment="reports that were published, present state",
+)
+
 registry_version = Table(
     "registry_version",
     metadata,

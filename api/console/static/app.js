@@ -12,19 +12,20 @@ async function renewed() {
   return changed;
 }
 
-/** Ask our own server. Gives the answer's JSON, or throws an Error whose message is the problem's detail. */
-export async function ask(path, { method = "GET", body, signal, again = true } = {}) {
+/** Ask our own server: `body` goes as JSON, `blob` as it is. Gives the answer's JSON, or throws an Error that says the
+ *  problem's detail. */
+export async function ask(path, { method = "GET", body, blob, signal, again = true } = {}) {
   const headers = { Accept: "application/json" };
   if (method !== "GET") headers["X-CSRF-Token"] = token;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const answer = await fetch(path, {
     method, headers, signal, credentials: "same-origin", redirect: "error",
-    body: body === undefined ? undefined : JSON.stringify(body),
+    body: blob ?? (body === undefined ? undefined : JSON.stringify(body)),
   });
   const text = await answer.text();
   const value = text ? JSON.parse(text) : null;
   if (answer.status === 403 && method !== "GET" && again && (await renewed())) {
-    return ask(path, { method, body, signal, again: false });
+    return ask(path, { method, body, blob, signal, again: false });
   }
   if (!answer.ok) {
     const breaches = (value?.errors ?? []).map((one) => `${one.path}: ${one.reason}`).join("; ");
@@ -66,27 +67,76 @@ function sortable(table) {
   });
 }
 
-/** The table as CSV: what is shown, in its order. A cell that a spreadsheet would take for a formula gets an apostrophe. */
-function csvOf(table) {
+/** The rows as CSV. A cell that a spreadsheet would take for a formula gets an apostrophe. */
+function csvOf(rows) {
   const cell = (one) => {
-    const text = one.innerText.trim().replace(/\s+/g, " ");
+    const text = one.textContent.trim().replace(/\s+/g, " ");
     const safe = /^'*[=+\-@\t\r＝＋－＠]/.test(text) && !/^-?[0-9.]+$/.test(text) ? `'${text}` : text;
     return `"${safe.replaceAll('"', '""')}"`;
   };
-  return "\ufeff" + [...table.rows].map((row) => [...row.cells].map(cell).join(",")).join("\r\n");
+  return "\ufeff" + rows.map((row) => [...row.cells].map(cell).join(",")).join("\r\n");
 }
 
-document.querySelectorAll("table.sortable").forEach((table) => {
-  sortable(table);
-  const name = document.title.replace(/[^\p{L}\p{N}]+/gu, "-");
-  const button = make("button", { type: "button", class: "export" }, document.body.dataset.export ?? "CSV");
-  button.addEventListener("click", () => {
-    const link = make("a", { href: URL.createObjectURL(new Blob([csvOf(table)], { type: "text/csv" })), download: `${name}.csv` });
+const PAGES_MAX = 100;
+
+/** All rows of a table: of a list that is longer than its page also those of the pages after it. */
+async function allRows(table, told) {
+  const rows = [...table.rows].filter((row) => !row.hidden);
+  let next = table.matches(".paged") ? document.querySelector('main a[rel="next"]') : null;
+  for (let page = 2; next && page <= PAGES_MAX; page += 1) {
+    told(page);
+    const answer = await fetch(next.href, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+    const found = new DOMParser().parseFromString(await answer.text(), "text/html");
+    rows.push(...(found.querySelector("table.paged")?.tBodies[0].rows ?? []));
+    next = found.querySelector('main a[rel="next"]');
+    if (next) next.href = new URL(next.getAttribute("href"), location.href).href;
+  }
+  return rows;
+}
+
+/** A table gets a button that exports it, and, where it is long, a field that leaves only the rows that say something. */
+const LONG = 15;
+document.querySelectorAll("table.sortable, table.paged").forEach((table) => {
+  if (table.matches(".sortable")) sortable(table);
+  const name = document.title.replace(/[^\p{L}\p{N}]+/gu, "-"), label = document.body.dataset.export ?? "CSV";
+  const button = make("button", { type: "button", class: "export" }, label);
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    const rows = await allRows(table, (page) => { button.textContent = `${label} … ${page}`; });
+    button.textContent = label;
+    button.disabled = false;
+    const link = make("a", { href: URL.createObjectURL(new Blob([csvOf(rows)], { type: "text/csv" })), download: `${name}.csv` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   });
-  (table.closest(".scroll") ?? table).after(button);
+  const place = table.closest(".scroll") ?? table;
+  place.after(button);
+  if (table.matches(".sortable") && table.tBodies[0].rows.length > LONG) {
+    const hint = document.body.dataset.filter ?? "";
+    const field = make("input", { type: "search", class: "narrowing", placeholder: hint, "aria-label": hint, autocomplete: "off" });
+    field.addEventListener("input", () => {
+      const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+      for (const row of table.tBodies[0].rows) {
+        const said = row.textContent.toLowerCase();
+        row.hidden = !words.every((word) => said.includes(word));
+      }
+    });
+    place.before(field);
+  }
 });
+
+/** What a form sends: its fields that are filled in; of a change only what is different, what was emptied as nothing. */
+function bodyOf(form) {
+  const fields = [...new FormData(form)];
+  if (form.dataset.method !== "PATCH") {
+    const body = Object.fromEntries(fields.filter(([, value]) => value !== ""));
+    for (const box of form.querySelectorAll('input[type="checkbox"]')) body[box.name] = box.checked;
+    return body;
+  }
+  const before = (field) => field.defaultValue ?? [...field.options].find((one) => one.defaultSelected)?.value ?? "";
+  return Object.fromEntries(fields.filter(([name, value]) => value !== before(form.elements[name])).map(
+    ([name, value]) => [name, value === "" ? null : value]));
+}
 
 /** A form with data-action sends its fields as JSON, says what came of it, and loads the page anew on success. */
 document.querySelectorAll("form[data-action]").forEach((form) => {
@@ -94,11 +144,9 @@ document.querySelectorAll("form[data-action]").forEach((form) => {
     event.preventDefault();
     const said = form.querySelector('[role="status"]') ?? form.appendChild(make("p", { role: "status" }));
     const button = form.querySelector('button[type="submit"]');
-    const body = Object.fromEntries([...new FormData(form)].filter(([, value]) => value !== ""));
-    for (const box of form.querySelectorAll('input[type="checkbox"]')) body[box.name] = box.checked;
     button.disabled = true;
     try {
-      await ask(form.dataset.action, { method: form.dataset.method ?? "POST", body });
+      await ask(form.dataset.action, { method: form.dataset.method ?? "POST", body: bodyOf(form) });
       location.assign(form.dataset.next ?? location.href);
     } catch (error) {
       said.className = "alert";
@@ -106,4 +154,39 @@ document.querySelectorAll("form[data-action]").forEach((form) => {
       button.disabled = false;
     }
   });
+});
+
+/** The field at the top finds whatever is typed: one thing by its code opens at once, else all that could be meant. */
+const find = document.querySelector("#find");
+find?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const place = document.querySelector("#found"), body = bodyOf(find);
+  place.hidden = false;
+  try {
+    const { found } = await ask("/search", { method: "POST", body });
+    const exact = found.filter((one) => one.exact);
+    if (exact.length === 1 && !body.purpose) return location.assign(exact[0].page);
+    if (!found.length) return place.replaceChildren(make("p", { class: "hint" }, place.dataset.none));
+    const row = (one) => make("tr", {}, make("td", {}, `${one.chinese} ${one.kind}`),
+      make("td", { class: "code" }, make("a", { href: one.page }, one.code)), make("td", {}, one.name));
+    const heads = place.dataset.heads.split("|").map((text) => make("th", { scope: "col" }, text));
+    place.replaceChildren(make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...found.map(row))));
+  } catch (error) {
+    place.replaceChildren(make("p", { class: "alert" }, error.message));
+  }
+});
+
+/** Personal data of a record: shown where they were masked, for a purpose, after the ledger has noted who looks. */
+const reveal = document.querySelector("#reveal");
+reveal?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    const shown = await ask(reveal.dataset.path, { method: "POST", body: bodyOf(reveal) });
+    for (const place of document.querySelectorAll("dd[data-field]")) {
+      const value = shown[place.dataset.field];
+      if (typeof value === "string" && place.textContent.includes("*")) place.textContent = value;
+    }
+  } catch (error) {
+    reveal.querySelector('[role="status"]').textContent = error.message;
+  }
 });

@@ -13,6 +13,7 @@ async function refresh(ids) {
     const now = document.getElementById(id), then = page.getElementById(id);
     if (now && then && now.innerHTML !== then.innerHTML) now.replaceChildren(...then.childNodes);
   }
+  document.querySelectorAll(".narrowing").forEach((field) => field.dispatchEvent(new Event("input")));
 }
 
 if (place) {

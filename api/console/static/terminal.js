@@ -103,7 +103,7 @@ async function leased(series) {
   const found = await stored("codes", "readonly", (store) => store.get(series));
   if (!found?.codes.length) return null;
   const [first, ...codes] = found.codes;
-  await stored("codes", "readwrite", (store) => store.put({ series, codes }));
+  await stored("codes", "readwrite", (store) => store.put({ ...found, codes }));
   return first;
 }
 
@@ -114,8 +114,17 @@ async function lease() {
   if ((found?.codes.length ?? 0) >= LEASE_LEAST) return;
   try {
     const answer = await ask("/leases", { method: "POST", body: { node: node.value, party: party.value, count: 50 } });
-    await stored("codes", "readwrite", (store) => store.put({ series, codes: [...(found?.codes ?? []), ...answer.codes] }));
+    const codes = [...(found?.codes ?? []), ...answer.codes];
+    await stored("codes", "readwrite", (store) => store.put({ series, codes, symbols: found?.symbols ?? {} }));
+    const symbols = await symbolsOf(codes);
+    const now = await stored("codes", "readonly", (store) => store.get(series));
+    await stored("codes", "readwrite", (store) => store.put({ ...now, symbols }));
   } catch { /* no network, or not allowed: the ledger numbers the slips while it is there */ }
+}
+
+/** What is printed on the slips of these codes: for each its link, and the pictures of link and digits. */
+async function symbolsOf(codes) {
+  return (await ask(`/terminal/slips?${new URLSearchParams(codes.map((code) => ["code", code]))}`)).slips;
 }
 
 // --- what a person sees and hears -----------------------------------------------------------------------------------
@@ -148,12 +157,19 @@ function note(mark, what, said) {
   while (by("history").children.length > 50) by("history").lastChild.remove();
 }
 
-function slipOf(trace, body) {
-  const place = by("slip");
+/** The slip of a sale: what was sold where, and its code for the buyer's telephone and the next node's scanner. */
+async function slipOf(trace, body) {
+  const place = by("slip"), text = (name, ...said) => make("p", name ? { class: name } : {}, ...said);
+  const what = `${nameOf(body.goods)} ${body.quantity ?? ""} ${body.quantity ? unit.selectedOptions[0]?.textContent ?? "" : ""}`;
   place.replaceChildren(
-    make("h2", {}, words.slip), make("p", { class: "code" }, trace), make("p", {}, `${nameOf(body.goods)} ${body.quantity ?? ""} ${unit.selectedOptions[0]?.textContent ?? ""}`),
-    make("p", {}, body.at), make("p", { class: "code" }, `${location.origin}/t/${trace}`));
+    make("h2", {}, words.slip), text("", node.selectedOptions[0]?.dataset.name ?? ""), text("", body.party ?? ""), text("", what),
+    body.price ? text("", `¥ ${body.price}`) : "", text("", body.at.slice(0, 19).replace("T", " ")), text("code", trace));
   place.hidden = by("print").hidden = false;
+  const kept = await stored("codes", "readonly", (store) => store.get(`${body.node} ${body.party}`));
+  const found = kept?.symbols?.[trace] ?? (await symbolsOf([trace]).catch(() => ({})))[trace];
+  if (found) {
+    place.append(make("img", { class: "qr", src: found.qr, alt: found.link }), make("img", { class: "bars", src: found.digits, alt: trace }));
+  }
 }
 
 // --- scanning -------------------------------------------------------------------------------------------------------
@@ -328,31 +344,66 @@ by("keyboard").addEventListener("click", () => {
 by("send").addEventListener("click", () => take((typed ? scan.value : held).trim()));
 by("print").addEventListener("click", () => print());
 
-// --- a camera, where the browser can read codes ---------------------------------------------------------------------
+// --- a camera: the browser reads its codes, or, where it cannot, the server reads a frame at a time --------------------
+
+const FRAME_WIDTH = 1280, FRAME_PAUSE_MS = 150;
+
+/** Asks a picture of the camera for its first code: as text, or undefined. */
+function eye(video) {
+  if ("BarcodeDetector" in globalThis) {
+    const detector = new BarcodeDetector({ formats: ["data_matrix", "qr_code", "code_128", "ean_13"] });
+    return async () => (await detector.detect(video).catch(() => []))[0]?.rawValue;
+  }
+  const canvas = document.createElement("canvas");
+  return async () => {
+    const scale = Math.min(1, FRAME_WIDTH / video.videoWidth);
+    canvas.width = video.videoWidth * scale;
+    canvas.height = video.videoHeight * scale;
+    canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
+    const frame = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.85));
+    const { symbols } = await ask("/symbols/look", { method: "POST", blob: frame });
+    if (!symbols.length) await new Promise((done) => setTimeout(done, FRAME_PAUSE_MS));
+    return symbols[0]?.scanned;
+  };
+}
+
+let closeCamera = null;
 
 by("camera").addEventListener("click", async () => {
-  if (!("BarcodeDetector" in globalThis)) {
-    answer("conditional", words.camera_none);
-    return;
-  }
+  if (closeCamera) return closeCamera();
   const video = by("video");
   let stream;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: FRAME_WIDTH } } });
   } catch (error) {
-    answer("conditional", words.camera_none, error.message);
-    return;
+    return answer("conditional", words.camera_none, error.message);
   }
+  let open = true;
+  closeCamera = () => {
+    open = false;
+    closeCamera = null;
+    stream.getTracks().forEach((track) => track.stop());
+    video.hidden = true;
+  };
   video.srcObject = stream;
   video.hidden = false;
   await video.play();
-  const detector = new BarcodeDetector({ formats: ["data_matrix", "qr_code", "code_128", "ean_13"] });
-  const stop = () => { stream.getTracks().forEach((track) => track.stop()); video.hidden = true; };
-  const look = async () => {
-    const [found] = await detector.detect(video).catch(() => []);
-    if (found) { stop(); take(found.rawValue); } else if (!video.hidden) requestAnimationFrame(look);
-  };
-  look();
+  const see = eye(video);
+  while (open) {
+    try {
+      const found = await see();
+      if (!open) return;
+      if (found) {
+        closeCamera();
+        take(found);
+        return;
+      }
+      await new Promise(requestAnimationFrame);
+    } catch (error) {
+      closeCamera?.();
+      answer("conditional", words.camera_none, error.message);
+    }
+  }
 });
 
 // --- the page -------------------------------------------------------------------------------------------------------
