@@ -18,11 +18,12 @@ What is checked, in this order (the numbers stand at the code too):
  5. Chains: where two entries that follow each other in a node's chain are both there, the later one holds the hash of
     the earlier one; and entries of one chain lie in the log in their own order.
  6. Every line of the dossier that names entries names only proven ones; its times are those of its entries, its
-    quantities stand in them, and so do its documents, unless a sealed part of its entries is not there.
+    quantities and its codes of lots, slips, packs and cases stand in them, and so do its documents, unless a sealed
+    part of its entries is not there.
 
 What it proves: these records were in the ledger when the checkpoint was signed, and no byte of them was changed since.
 What it does not prove: that what was recorded is true; that nothing else was recorded (a dossier may leave entries
-out; ask the ledger for the trace again); that the codes, names, sums and judgements of the dossier follow from its
+out; ask the ledger for the trace again); that the names, sums and judgements of the dossier follow from its
 entries (print them with --show and read them); that the log showed everybody the same checkpoint (compare it with one
 that somebody else keeps); what is in sealed parts that are not there, since the reader was not entitled to them or
 they were erased.
@@ -45,6 +46,7 @@ from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -62,8 +64,13 @@ HELD = {
     **dict.fromkeys(("收货记录", "receipt recorded"), "recorded"),
     **dict.fromkeys(("数量", "quantity", "发货数量", "quantity shipped", "收货数量", "quantity received"), "quantity"),
     **dict.fromkeys(("单据", "document"), "document"),
+    **dict.fromkeys(("货品", "goods", "从", "from", "到", "to"), "item"),
 }
 """Heads of columns that are held against a line's entries."""
+ITEM = re.compile(r"(?:0[01]/[0-9]+|urn:suyuan:(?:lot|trace|drug):)[^\s,]*")
+"""How a dossier writes the codes of lots, slips, packs and cases that are checked; others it may name are not."""
+LINK = re.compile(r"https?://[^?#]*?/(0[01]/[^?#]*)")
+URN = re.compile(r"urn:epc:(?:id|class):(sgtin|lgtin|sscc):([0-9]+)\.([0-9]+)(?:\.(.*))?")
 
 Json = dict[str, Any]
 
@@ -311,6 +318,25 @@ def number(text: object) -> Decimal | None:
         return None
 
 
+def key_of(text: str) -> str:
+    """A lot, pack or case as a dossier writes it: of a GS1 Digital Link or an EPC URN (TDS 1.13, 6 and 7)."""
+    if link := LINK.match(text):
+        parts = link[1].split("/")
+        named = dict(zip(parts[::2], parts[1::2], strict=False))
+        if "01" not in named:
+            return f"00/{named['00']}"
+        number_ = f"01/{named['01'].zfill(14)}"
+        finest = next((ai for ai in ("21", "10") if ai in named), None)
+        return unquote(number_ if finest is None else f"{number_}/{finest}/{named[finest]}")
+    if urn := URN.fullmatch(text):
+        digits = urn[3][0] + urn[2] + urn[3][1:]
+        weighted = sum(int(digit) * (3 if at % 2 == 0 else 1) for at, digit in enumerate(reversed(digits)))
+        digits += str(-weighted % 10)
+        ai = {"sgtin": "21", "lgtin": "10"}.get(urn[1])
+        return f"00/{digits}" if ai is None else unquote(f"01/{digits}/{ai}/{urn[4]}")
+    return unquote(text)
+
+
 def check_line(heads: list[str], cells: list[str], entries: dict[str, Proven]) -> list[str]:
     """6. What is wrong with one line: entries not proven, times and quantities that stand in none of its entries."""
     at = next(i for i, head in enumerate(heads) if head in EVIDENCE)
@@ -326,6 +352,7 @@ def check_line(heads: list[str], cells: list[str], entries: dict[str, Proven]) -
         "recorded": {moment(one.says["recordTime"]) for one in proven},
         "quantity": {number(value) for value in values if isinstance(value, int | Decimal)},
         "document": {value for value in values if isinstance(value, str)},
+        "item": {key_of(value) for value in values if isinstance(value, str)},
     }
     if any(one.withheld for one in proven):
         del said["document"]  # it may stand in a part that is not here
@@ -337,7 +364,9 @@ def check_line(heads: list[str], cells: list[str], entries: dict[str, Proven]) -
 
 
 def read(kind: str, cell: str) -> set[Any]:
-    """What a cell says: numbers or documents with spaces between, or a time."""
+    """What a cell says: codes among other words, numbers or documents with spaces between, or a time."""
+    if kind == "item":
+        return {unquote(found) for found in ITEM.findall(cell)}
     if kind in ("quantity", "document"):
         return {number(word) if kind == "quantity" else word for word in cell.split()}
     return {moment(cell)}

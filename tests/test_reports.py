@@ -19,9 +19,12 @@ from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
+import hypothesis
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import strategies as st
 from openpyxl import load_workbook
 from pypdfium2 import PdfDocument
 
@@ -33,6 +36,8 @@ from ledger.documents import read_document
 from ledger.entries import hash_of
 from ledger.erase import erase
 from ledger.errors import LedgerError, NotAllowed, NotRecorded, UnacceptableRecord
+from ledger.gs1 import check_digit
+from ledger.identifiers import canonical_key
 from ledger.log import latest
 from ledger.nodes import OPERATOR, add_node, places_of
 from ledger.notes import Signer, open_checkpoint, sign_note
@@ -524,6 +529,13 @@ def _respell(dossier: dict[str, Any]) -> None:
     assert base64.b64decode(path[0]) == base64.b64decode(before)
 
 
+def _recode(dossier: dict[str, Any]) -> None:
+    """Another lot where a line says what went from where to where."""
+    row = _row(dossier)
+    (at,) = [at for at, cell in enumerate(row) if str(cell).startswith("01/")]
+    row[at] = row[at][:-1] + ("X" if row[at][-1] != "X" else "Y")
+
+
 MUTATIONS: dict[str, Mutation] = {
     "another spelling of a hash": _respell,
     "a byte of an entry": _changed(_entry, "data", _flipped),
@@ -558,6 +570,7 @@ MUTATIONS: dict[str, Mutation] = {
     "a quantity in a line": _in_row("120", "1200"),
     "a time in a line": _in_row("2026-11-23T03:15:00+08:00", "2026-11-23T03:16:00+08:00"),
     "a document in a line": _in_row("urn:suyuan:voucher:20261123000117", "urn:suyuan:voucher:20261123000118"),
+    "a lot in a line": _recode,
     "a line without evidence": _uncite,
     "a line with evidence that is not there": lambda dossier: _row(dossier).__setitem__(-1, "330212001/77"),
     "the root that it claims to rest on": _changed(lambda dossier: dossier["basis"], "root", lambda root: root[::-1]),
@@ -587,6 +600,26 @@ def test_every_tampering_is_noticed(genuine: bytes, court: Court) -> None:
         if status != 1 or "FAILS" not in said:
             unnoticed.append((name, status, said))
     assert unnoticed == []
+
+
+_gtin = st.integers(0, 10**13 - 1).map(lambda number: f"{number:013}").map(lambda body: body + check_digit(body))
+_part = st.text("ABCxyz019-_.!", min_size=1, max_size=20)
+
+
+@hypothesis.given(_gtin, _part, st.integers(6, 12), st.sampled_from(["lot", "serial", "both", "class"]), st.booleans())
+def test_the_verifier_names_items_as_the_ledger_does(gtin: str, part: str, prefix: int, kind: str, urn: bool) -> None:
+    """It has none of the ledger's code: a difference would call a true dossier false, or let another lot pass."""
+    body = f"{gtin[1 : 1 + prefix]}.{gtin[0]}{gtin[1 + prefix : 13]}"
+    if urn and kind in ("lot", "serial"):
+        uri = f"urn:epc:{'class:lgtin' if kind == 'lot' else 'id:sgtin'}:{body}.{part}"
+    elif urn:
+        sscc = f"{gtin}{gtin[:4]}"[:17]
+        uri = f"urn:epc:id:sscc:{sscc[1 : 1 + prefix]}.{sscc[0]}{sscc[1 + prefix : 17]}"
+    else:
+        part = quote(part, safe="")
+        ends = {"lot": f"/10/{part}", "serial": f"/21/{part}", "both": f"/10/A/21/{part}", "class": ""}
+        uri = f"https://id.gs1.org/01/{gtin}{ends[kind]}"
+    assert verifier.key_of(uri) == unquote(canonical_key(uri))
 
 
 @pytest.mark.parametrize(
