@@ -240,6 +240,13 @@ def test_what_was_committed_outlives_a_killed(victim: str, folder: Path) -> None
         assert rows(cluster) == 1001
 
 
+def test_what_is_answered_is_on_disk(folder: Path) -> None:
+    """The power may fail too: the embedded server waits for the disk, unlike the one that the other tests share."""
+    with Cluster(folder).lease() as cluster, psycopg.connect(cluster.url(SUPERUSER, "postgres")) as connection:
+        for name in ("fsync", "full_page_writes", "synchronous_commit"):
+            assert connection.execute(f"SHOW {name}").fetchone() == ("on",), name
+
+
 def test_an_immediate_stop_under_load_loses_no_commit(folder: Path) -> None:
     done = 1
     with Cluster(folder).lease() as cluster:
