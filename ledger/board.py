@@ -4,20 +4,38 @@ Every question is about one day, and answered from indexes: where in each chain 
 bulletins do. What a market sees is its own nodes.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import BigInteger, Connection, Integer, and_, cast, column, func, literal, literal_column, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, JSONPATH
 
-from ledger.bulletins import Period, Slice, heads_of, kinds_of, places_since, recorded_in
+from ledger.balances import goods_of
+from ledger.bulletins import (
+    Period,
+    Slice,
+    goods_names,
+    heads_of,
+    kinds_of,
+    places_since,
+    recorded_in,
+    slices,
+)
 from ledger.codes import CITY, IMPORT
 from ledger.entries import Kind
+from ledger.identifiers import canonical_key
 from ledger.rules.form import Level
-from ledger.tables import checkpoint, entry, event, head, log_range, warning
+from ledger.rules.told import product_code
+from ledger.tables import checkpoint, entry, event, head, log_range, product, warning
 from ledger.tables import node as node_table
 
 LAST = datetime.max.replace(tzinfo=UTC)
+RECEIPTS_MAX = 20_000
+"""The latest receipts of a day that are looked into for which goods they are of."""
+_NAMED = ("quantityList[*].epcClass", "epcList[*]", "childQuantityList[*].epcClass", "childEPCs[*]")
 BROKEN_LINKS = ("missing_upstream", "synthetic_link", "received_not_shipped", "shipped_not_received")
 """Rules whose warnings say that a link of the chain is missing."""
 
@@ -126,3 +144,86 @@ def _events(
     rows = connection.execute(question.where(recorded_in(Period(since, LAST), today, nodes))).all()
     shown = [row for row in rows if nodes is not None or row.node != IMPORT]
     return {row.node: row.events for row in shown}, {row.node: row.receipts for row in shown}
+
+
+# --- by goods -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GoodsToday:
+    """Receipts of one kind of goods, and warnings that say that a link of it is missing."""
+
+    goods: str
+    name: str
+    receipts: int
+    broken: int
+
+    @property
+    def complete(self) -> float | None:
+        """The share of receipts whose other end is recorded; None where nothing was received."""
+        return max(0.0, 1 - self.broken / self.receipts) if self.receipts else None
+
+
+def read_goods(connection: Connection, since: datetime, nodes: frozenset[int] | None) -> tuple[list[GoodsToday], bool]:
+    """Receipts since a moment by goods, the least complete first; whether there were more than `RECEIPTS_MAX`.
+
+    A receipt of several goods counts for each, and so does a warning that names none, by the entries that prove it.
+    What no code says of which goods it is counts as "".
+    """
+    today = slices(connection, Period(since, LAST), heads_of(connection, nodes))
+    question = select(event.c.node, event.c.seq).where(
+        event.c.business_step == "receiving", recorded_in(Period(since, LAST), today, nodes)
+    )
+    found = connection.execute(question.order_by(event.c.record_time.desc()).limit(RECEIPTS_MAX + 1)).all()
+    mine = literal(True) if nodes is None else warning.c.node.in_(sorted(nodes))
+    missing = select(warning.c.goods, warning.c.body["evidence"].label("cited")).where(
+        warning.c.raised_at >= since, warning.c.rule.in_(BROKEN_LINKS), mine
+    )
+    links = connection.execute(missing.limit(RECEIPTS_MAX)).all()
+    proofs = {_place(one) for link in links if link.goods is None for one in link.cited}
+    sorts = _sorts(connection, [*((row.node, row.seq) for row in found), *proofs])
+    receipts = Counter(code for row in found for code in sorts.get((row.node, row.seq), ()))
+    broken = Counter[str]()
+    for link in links:
+        named = {code for one in link.cited for code in sorts.get(_place(one), ())}
+        broken.update([link.goods] if link.goods is not None else named)
+    codes = receipts.keys() | broken.keys()
+    names = goods_names(connection, codes)
+    made = [GoodsToday(code, names.get(code, ""), receipts[code], broken[code]) for code in codes]
+    return sorted(made, key=lambda one: (one.complete or 0, -one.receipts, one.goods)), len(found) > RECEIPTS_MAX
+
+
+def _place(name: str) -> tuple[int, int]:
+    node, _, seq = name.partition("/")
+    return int(node), int(seq)
+
+
+def _sorts(connection: Connection, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], set[str]]:
+    """Of which goods the events at these places speak; of products, the goods that they are registered as."""
+    wanted = (
+        func.unnest(
+            literal([node for node, _ in places], ARRAY(Integer)),
+            literal([seq for _, seq in places], ARRAY(BigInteger)),
+        )
+        .table_valued(column("node", Integer), column("seq", BigInteger))
+        .render_derived(name="wanted")
+    )
+    said = cast(func.convert_from(entry.c.data, "UTF8"), JSONB)
+    named: Any = literal_column("'[]'::jsonb")
+    for name in _NAMED:
+        named = named.op("||")(func.jsonb_path_query_array(said, cast(f"$.body.event.{name}", JSONPATH)))
+    question = select(entry.c.node, entry.c.seq, cast(named, JSONB).label("uris")).join_from(
+        wanted, entry, (entry.c.node == wanted.c.node) & (entry.c.seq == wanted.c.seq)
+    )
+    found = {
+        (row.node, row.seq): {_sort(canonical_key(uri)) for uri in row.uris} for row in connection.execute(question)
+    }
+    codes = {code for some in found.values() for code in some}
+    named_so = or_(product.c.product.in_(codes), product.c.gtin.in_(codes))
+    kinds = select(product.c.product, product.c.gtin, product.c.goods).where(named_so, product.c.goods.is_not(None))
+    as_goods = {code: row.goods for row in connection.execute(kinds) for code in (row.product, row.gtin)}
+    return {place: {as_goods.get(code, code) for code in some} for place, some in found.items()}
+
+
+def _sort(key: str) -> str:
+    return goods_of(key) or product_code(key)

@@ -108,6 +108,7 @@ ROUTES: list[tuple[str, str, object, set]] = [
     ("POST", "/logout", None, EVERYBODY),
     ("GET", "/static/app.js", None, EVERYBODY),
     ("GET", "/console", None, KEEPERS),
+    ("GET", "/console/completeness", None, KEEPERS),
     ("GET", "/console/warnings", None, set(Role)),
     ("GET", f"/console/warnings/{WARNING}", None, set(Role)),
     ("GET", "/console/trace", None, READERS),

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from api.auth import LedgerHere, MayRead, MaySeeReadings
@@ -61,6 +61,7 @@ class Line:
 class Filter(BaseModel):
     """Which entries of a chain."""
 
+    model_config = ConfigDict(extra="forbid")
     node: str = ""
     kind: str = ""
     step: str = Field(default="", pattern=r"^[^\x00]{0,300}$")
@@ -79,6 +80,7 @@ def entries_page(request: Request, ledger: LedgerHere, actor: MayRead, asked: An
         nodes = {node_text(row.node): row.name for row in connection.execute(question.limit(NODES_MAX))}
     here = asked.node.strip() or next((one for one in nodes if int(one) > 1), node_text(actor.home_node))
     found = _stretch(ledger, actor, parse_node(here), _kinds(asked.kind, Kind) or (), asked)
+    nodes.setdefault(here, "")  # where there are more than the list takes
     return _listed(request, actor, "entries.html", found, asked, here=here, nodes=nodes)
 
 

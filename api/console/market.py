@@ -37,6 +37,7 @@ def market_page(request: Request, ledger: LedgerHere, actor: MayReadRegister, no
         here = parse_node(node) if node else next(iter(nodes), None)
         if here is not None:
             actor.require_node(here)
+            nodes.setdefault(here, "")  # where there are more than the list takes
         mine = None if here is None else frozenset([here])
         wanted = Wanted.of(LICENCE, {"expiring": str(SOON_DAYS)}, ledger.today())
         licences = listing(connection, ledger.vault, LICENCE, replace(wanted, nodes=mine), None, ROWS)

@@ -18,6 +18,7 @@ from api.registry import record_of, within_reach
 from api.sheets import Format, write_sheet
 from ledger.access import Action, Actor
 from ledger.codes import CITY, node_text
+from ledger.errors import NotRecorded
 from ledger.registers import HANDLING, REGISTERS, SUBSCRIPTION, Field, Register, register_of
 from ledger.registers.form import Find, Value, Word
 from ledger.registers.places import Openness
@@ -114,9 +115,12 @@ def register_page(
 
 
 def _given(form: Register, request: Request) -> dict[str, str]:
-    """What the list is filtered by, without what is left empty."""
+    """What the list is filtered by, without what is left empty; `NotRecorded` for what it is not filtered by."""
     known = {one.name for one in choices(form, {})}
-    return {name: text.strip() for name, text in request.query_params.items() if name in known and text.strip()}
+    given = {name: text.strip() for name, text in request.query_params.items() if text.strip()}
+    if unknown := [name for name in given if name not in known and name not in ("sort", "skip")]:
+        raise NotRecorded(f"{form.plural} cannot be listed by {unknown[0][:40]}")
+    return {name: text for name, text in given.items() if name in known}
 
 
 @router.get("/console/registry/{register}/sheet.{form}")
@@ -213,7 +217,7 @@ def _told(past: Sequence[Any], zone: Any) -> list[dict[str, Any]]:
     told: list[dict[str, Any]] = []
     before: Mapping[str, Any] = {}
     for one in past:
-        now = one.record.shown()
+        now = one.record.shown(private=True)  # of these the names alone are told
         changed = [name for name in now if name != "version" and now[name] != before.get(name)]
         told.append({
             "at": local(one.at, zone), "actor": one.actor, "entry": f"{node_text(CITY)}/{one.seq}",

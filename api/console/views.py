@@ -19,7 +19,7 @@ from api.console import session
 from api.console.pages import HEADERS, HERE, page
 from api.ledger import now
 from ledger.access import Action, Actor
-from ledger.board import read_board
+from ledger.board import read_board, read_goods
 from ledger.errors import (
     LedgerError,
     LimitExceeded,
@@ -102,6 +102,15 @@ def board_page(request: Request, ledger: LedgerHere, actor: SeesBoard) -> Respon
     with ledger.database.read() as connection:
         board = read_board(connection, since, actor.reach)
     return page(request, "board.html", actor, board=board)
+
+
+@router.get("/console/completeness")
+def completeness_page(request: Request, ledger: LedgerHere, actor: SeesBoard) -> Response:
+    """How complete today's chains are by goods."""
+    since = datetime.combine(ledger.today(), time(), ledger.settings.zone)
+    with ledger.database.read() as connection:
+        goods, more = read_goods(connection, since, actor.reach)
+    return page(request, "completeness.html", actor, goods=goods, more=more)
 
 
 def portal(request: Request) -> Response:

@@ -79,19 +79,21 @@ function csvOf(rows) {
 
 const PAGES_MAX = 100;
 
-/** All rows of a table: of a list that is longer than its page also those of the pages after it. */
+/** All rows of a table: of a list that is longer than its page also those of the pages after it; `cut`: not all. */
 async function allRows(table, told) {
-  const rows = [...table.rows].filter((row) => !row.hidden);
+  const says = (row) => !row.hidden && row.cells.length > 1;
+  const rows = [...table.rows].filter(says);
   let next = table.matches(".paged") ? document.querySelector('main a[rel="next"]') : null;
   for (let page = 2; next && page <= PAGES_MAX; page += 1) {
     told(page);
     const answer = await fetch(next.href, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+    if (!answer.ok || answer.redirected) throw new Error(`${answer.status} ${answer.url}`);
     const found = new DOMParser().parseFromString(await answer.text(), "text/html");
-    rows.push(...(found.querySelector("table.paged")?.tBodies[0].rows ?? []));
+    rows.push(...[...(found.querySelector("table.paged")?.tBodies[0].rows ?? [])].filter(says));
     next = found.querySelector('main a[rel="next"]');
     if (next) next.href = new URL(next.getAttribute("href"), location.href).href;
   }
-  return rows;
+  return { rows, cut: next !== null };
 }
 
 /** A table gets a button that exports it, and, where it is long, a field that leaves only the rows that say something. */
@@ -102,12 +104,18 @@ document.querySelectorAll("table.sortable, table.paged").forEach((table) => {
   const button = make("button", { type: "button", class: "export" }, label);
   button.addEventListener("click", async () => {
     button.disabled = true;
-    const rows = await allRows(table, (page) => { button.textContent = `${label} … ${page}`; });
-    button.textContent = label;
-    button.disabled = false;
-    const link = make("a", { href: URL.createObjectURL(new Blob([csvOf(rows)], { type: "text/csv" })), download: `${name}.csv` });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    try {
+      const { rows, cut } = await allRows(table, (page) => { button.textContent = `${label} … ${page}`; });
+      const file = cut ? `${name}-1-${rows.length - 1}` : name;
+      const link = make("a", { href: URL.createObjectURL(new Blob([csvOf(rows)], { type: "text/csv" })), download: `${file}.csv` });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    } catch (error) {
+      button.after(make("p", { class: "alert", role: "alert" }, error.message));
+    } finally {
+      button.textContent = label;
+      button.disabled = false;
+    }
   });
   const place = table.closest(".scroll") ?? table;
   place.after(button);
@@ -164,8 +172,8 @@ find?.addEventListener("submit", async (event) => {
   place.hidden = false;
   try {
     const { found } = await ask("/search", { method: "POST", body });
-    const exact = found.filter((one) => one.exact);
-    if (exact.length === 1 && !body.purpose) return location.assign(exact[0].page);
+    const exact = new Set(found.filter((one) => one.exact).map((one) => one.page));
+    if (exact.size === 1 && !body.purpose) return location.assign([...exact][0]);
     if (!found.length) return place.replaceChildren(make("p", { class: "hint" }, place.dataset.none));
     const row = (one) => make("tr", {}, make("td", {}, `${one.chinese} ${one.kind}`),
       make("td", { class: "code" }, make("a", { href: one.page }, one.code)), make("td", {}, one.name));
