@@ -212,7 +212,7 @@ def pages_of(role: Role | None = None) -> list[str]:
     return [
         path for method, path, _, allowed in ROUTES
         if method == "GET" and path.startswith(("/console", "/terminal", "/login")) and not path.endswith(".js")
-        and ".png" not in path and (role is None or role in allowed)
+        and ".png" not in path and "/slips" not in path and (role is None or role in allowed)
     ]  # fmt: skip
 
 
