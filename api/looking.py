@@ -13,7 +13,7 @@ router = APIRouter(tags=["scanning"])
 FRAME_BYTES_MAX = 2 << 20
 FRAME_TYPES = ("image/jpeg", "image/png", "image/webp")
 Frame = Annotated[bytes, Depends(reader(FRAME_TYPES))]
-_FRAME = documented({"type": "string", "format": "binary"}, "", *FRAME_TYPES)
+_FRAME = documented({"type": "string", "format": "binary"}, "the bytes of a picture", *FRAME_TYPES)
 
 
 @router.post("/symbols/look", openapi_extra=_FRAME)

@@ -15,7 +15,7 @@ from api.bodies import json_answer
 from api.ledger import Ledger, now
 from api.registry import record_of
 from ledger.access import Actor
-from ledger.append import Clock, Request
+from ledger.append import Clock
 from ledger.documents import Json
 from ledger.entries import time_text
 from ledger.errors import Conflict, LedgerError, LimitExceeded, Unavailable
@@ -66,27 +66,27 @@ class Publisher:
         with holding(connection, due.job) as mine:
             if not mine or not is_open(connection, due):
                 return
-            ledger = self._ledger
-            begin(ledger.database, due, self._clock())
-            request = self._to_file(connection, due)
-            if request is None:
+            begin(self._ledger.database, due, self._clock())
+            if not self._file(connection, due):
                 self._make(due)
-                request = self._to_file(connection, due)
-            if request is None:
-                return
-            try:
-                ledger.record(request)
-            except Conflict:
-                pass  # another process filed what was kept
-            except LedgerError as error:  # what is kept stays so, and is filed in the next round
-                _log.error("the report %s is made and cannot be filed yet: %s", due.code, error)
+                self._file(connection, due)
 
-    def _to_file(self, connection: psycopg.Connection, due: Due) -> Request | None:
+    def _file(self, connection: psycopg.Connection, due: Due) -> bool:
+        """File what is kept; whether anything is. What cannot be filed now stays kept, for the next round."""
         today = self._clock().astimezone(self._ledger.settings.zone).date()
-        return to_file(connection, self._ledger.vault, due, today)
+        try:
+            request = to_file(connection, self._ledger.vault, due, today)
+            if request is None:
+                return False
+            self._ledger.record(request)
+        except Conflict:
+            pass  # another process filed what was kept
+        except LedgerError as error:
+            _log.error("the report %s is made and cannot be filed yet: %s", due.code, error)
+        return True
 
     def _make(self, due: Due) -> None:
-        """Read, draw and keep it. A database out of reach is waited for; any other error is kept, and rests."""
+        """Read, draw and keep it. Errors are kept, and rest; so does what a database out of reach cut off."""
         ledger, one = self._ledger, due.schedule
         try:
             document = reports.made(ledger, one.reader, report_of(one.report), due.parameters, at=self._clock())

@@ -4,11 +4,12 @@ Bounded as they are (`ledger/bulletins.py`).
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Text, and_, any_, func, literal, select, true
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from ledger.board import BROKEN_LINKS
 from ledger.bulletins import (
@@ -26,12 +27,15 @@ from ledger.bulletins import (
     slices,
     warnings_of,
 )
-from ledger.codes import CITY, IMPORT
-from ledger.tables import event
+from ledger.codes import CITY, IMPORT, node_text
+from ledger.entries import Kind
+from ledger.gs1 import is_digits
+from ledger.tables import event, licence, registry_version
 from ledger.tables import node as node_table
 
 CITED, LATE_MAX = 5, 10_000
 """How many of a node's latest records are named, and of all nodes together."""
+PARTIES_MAX = 10_000
 
 
 @dataclass(slots=True)
@@ -89,7 +93,8 @@ def months(
     for code, places in _latest(connection, recorded, late_after).items():
         if code in found:
             found[code].latest = tuple(places)
-    for refusal in refusals_of(others_of(connection, found_slices)[0]):
+    mixed = [one for one in found_slices if one.node not in found or one.size > found[one.node].events]
+    for refusal in refusals_of(others_of(connection, mixed)[0]):
         if refusal.place[0] in found:
             found[refusal.place[0]].refusals.append(refusal)
     for raised in warnings_of(connection, period, now, nodes):
@@ -110,3 +115,61 @@ def _latest(connection: Connection, recorded: Any, late_after: timedelta) -> dic
     for row in rows:
         found.setdefault(row.node, []).append((row.node, row.seq))
     return found
+
+
+# --- parties ------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class PartyMonth:
+    """What a party's score rests on: its licences as they stand, its checks at gates, warnings of it."""
+
+    party: str
+    licences: dict[str, bool] = field(default_factory=dict)
+    """By the entry of each one's latest version, whether it is in force."""
+    checks: list[tuple[Place, bool]] = field(default_factory=list)
+    """Where each check stands, and whether the goods were refused."""
+    warnings: list[Raised] = field(default_factory=list)
+
+    @property
+    def node(self) -> int:
+        return int(self.party[:9])
+
+
+def party_months(
+    connection: Connection, period: Period, now: datetime, today: date, nodes: frozenset[int] | None
+) -> list[PartyMonth]:  # fmt: skip
+    """What is known of each party that was checked or warned of in a month, or has a licence that lapsed.
+
+    Parties of whom nothing is to be said are not in it; of more than `PARTIES_MAX` the first by code.
+    """
+    found: dict[str, PartyMonth] = {}
+
+    def of(party: str) -> PartyMonth:
+        return found.setdefault(party, PartyMonth(party))
+
+    others, _ = others_of(connection, slices(connection, period, heads_of(connection, nodes)))
+    for place, _, kind, body in others:
+        if kind is Kind.CHECK:
+            check = body["check"]
+            of(check["party"]).checks.append((place, check["decision"] == "refused"))
+    for raised in warnings_of(connection, period, now, nodes):
+        if len(raised.subject) == 13 and is_digits(raised.subject):
+            of(raised.subject).warnings.append(raised)
+    own = true() if nodes is None else func.left(licence.c.party, 9).in_([node_text(node) for node in sorted(nodes)])
+    lapsed = select(licence.c.party).where(licence.c.status == "active", licence.c.valid_to < today, own).distinct()
+    for party in connection.execute(lapsed.order_by(licence.c.party).limit(PARTIES_MAX)).scalars():
+        of(party)
+    kept = sorted(found)[:PARTIES_MAX]
+    subject = func.concat("licence ", licence.c.party, " ", licence.c.licence)
+    question = (
+        select(licence.c.party, licence.c.status, licence.c.valid_to, registry_version.c.node, registry_version.c.seq)
+        .join(registry_version, and_(registry_version.c.subject == subject,
+                                     registry_version.c.version == licence.c.version))
+        .where(licence.c.party == any_(literal(kept, ARRAY(Text))))
+        .order_by(licence.c.party, licence.c.licence)
+    )  # fmt: skip
+    for row in connection.execute(question):
+        in_force = row.status == "active" and (row.valid_to is None or row.valid_to >= today)
+        found[row.party].licences[f"{node_text(row.node)}/{row.seq}"] = in_force
+    return [found[party] for party in kept]

@@ -112,6 +112,7 @@ class Raised:
     name: tuple[str, str]
     level: Level
     node: int
+    subject: str
     in_time: bool | None
     open: bool
     evidence: tuple[str, ...]
@@ -162,7 +163,8 @@ def figures(
     found.slices = slices(connection, period, heads)
     recorded = recorded_in(period, found.slices, nodes)
     found.by_time, found.by_node, found.by_step = _events(connection, zone, unit, recorded)
-    others, cut = others_of(connection, found.slices)
+    mixed = [one for one in found.slices if one.size > found.by_node.get(one.node, 0)]
+    others, cut = others_of(connection, mixed)
     found.refusals = list(refusals_of(others))
     checks = [(place, at, body["check"]) for place, at, kind, body in others if kind == Kind.CHECK]
     found.checks = [
@@ -402,7 +404,7 @@ def warnings_of(
     said = warning.c.body
     told = (said["name"]["zh"].astext.label("zh"), said["name"]["en"].astext.label("en"),
             said["evidence"].astext.label("evidence"), said["handling"].astext.label("handling"))  # fmt: skip
-    columns = (warning.c[name] for name in ("warning", "rule", "level", "node", "raised_at", "status"))
+    columns = (warning.c[name] for name in ("warning", "rule", "level", "node", "subject", "raised_at", "status"))
     question = (
         select(*columns, *told, handling.c.due)
         .join_from(warning, handling, handling.c.warning == warning.c.warning, isouter=True)
@@ -417,14 +419,13 @@ def warnings_of(
 
 
 def _raised(row: Any, now: datetime) -> Raised:
-    steps = () if row.handling is None else orjson.loads(row.handling)
-    closed = [parse_time(one["at"]) for one in steps if one["status"] == Progress.CLOSED]
+    closed = [parse_time(one["at"]) for one in orjson.loads(row.handling or "[]") if one["status"] == Progress.CLOSED]
     is_open = row.status != Progress.CLOSED
     level = Level(row.level)
     deadline, end = _deadline(row.raised_at, level, row.due), now if is_open or not closed else closed[-1]
     in_time = None if is_open and end < deadline else not is_open and end <= deadline
     evidence = tuple(orjson.loads(row.evidence))
-    return Raised(row.warning, row.rule, (row.zh, row.en), level, row.node, in_time, is_open, evidence)
+    return Raised(row.warning, row.rule, (row.zh, row.en), level, row.node, row.subject, in_time, is_open, evidence)
 
 
 def _deadline(raised_at: datetime, level: Level, due: str | None) -> datetime:

@@ -85,6 +85,8 @@ def _alike(character: str) -> str:
     """What a folded character is looked for as: itself, or anything where the database may not know its capital."""
     if character in "%_\\":
         return f"\\{character}"
+    if not character.isprintable():  # the database may not even take it
+        return "%"
     return character if character.isascii() or character.upper() == character else "%"
 
 
@@ -220,4 +222,5 @@ def _warnings(connection: Connection, text: str, actor: Actor) -> Iterator[Found
             yield Found("warning", row.warning, "", exact=True)
     with contextlib.suppress(UnreadableCode):  # it has no words
         for one in list_warnings(connection, Asked(text=text[:200], limit=EACH_MAX), actor.reach):
-            yield Found("warning", one.id, one.body["message"]["zh"], exact=False)
+            if one.id != text:
+                yield Found("warning", one.id, one.body["message"]["zh"], exact=False)

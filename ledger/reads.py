@@ -46,7 +46,8 @@ class ReadEntry:
 def get_entry(connection: Connection, node: NodeCode, seq: int, actor: Actor) -> ReadEntry:
     """The entry; `NotRecorded` if there is none that `actor` may see: which of the two is not told."""
     question = select(entry.c.data, entry.c.salt, entry.c.sealed).where(entry.c.node == node, entry.c.seq == seq)
-    row = connection.execute(question).one_or_none() if actor.may_see(node) else None
+    there_could_be = 0 < seq < 1 << 63  # beyond, it is no bigint
+    row = connection.execute(question).one_or_none() if there_could_be and actor.may_see(node) else None
     if row is None:
         raise NotRecorded(f"there is no entry {node_text(node)}/{seq} among those that you may see")
     return _read(row)

@@ -1,6 +1,7 @@
 """Reports that take long, as jobs: kept, made by whichever process has time, gone on with after a crash.
 
-A job that a crash cut off is made anew: a report only reads, so that nothing of it can be there twice.
+A job that a crash cut off is made anew: a report only reads, so that nothing of it can be there twice. What schedules
+ask for is kept in the same table (`ledger/publishing.py`), and stays.
 """
 
 import uuid

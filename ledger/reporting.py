@@ -38,6 +38,7 @@ from ledger.tables import (
     balance,
     checkpoint,
     entry,
+    event,
     head,
     item_entry,
     log_cursor,
@@ -267,32 +268,36 @@ def entries_of_packs(
 ) -> dict[Standing, tuple[list[Place], int]]:
     """For each standing of the packs of these batches, the latest entries that brought packs there, and how many.
 
-    An entry that moves packs gives them its own record time; so one pack of each moment leads to the entry of all.
+    An event that moves packs gives them its own record time; so one pack of each moment leads to the event of all, and
+    only the latest moments are looked up: of a product many thousand packs may be anywhere.
     """
-    moved = [pack.c.node, pack.c.state, pack.c.held, pack.c.since]
-    one_each = select(*moved, func.min(pack.c.code).label("code")).where(pack.c.product.in_(sorted(set(products))))
+    standing = [pack.c.node, pack.c.state, pack.c.held]
+    one_each = select(*standing, pack.c.since, func.min(pack.c.code).label("code")).where(
+        pack.c.product.in_(sorted(set(products)))
+    )
     if batches:
         one_each = one_each.where(pack.c.batch.in_(batches))
-    groups = one_each.group_by(*moved).subquery()
-    standing = [groups.c.node, groups.c.state, groups.c.held]
-    entries = (
-        select(*standing, entry.c.seq)
-        .join_from(groups, item_entry, (item_entry.c.item == groups.c.code) & (item_entry.c.node == groups.c.node))
-        .join(
-            entry,
-            (entry.c.node == item_entry.c.node) & (entry.c.seq == item_entry.c.seq)
-            & (entry.c.record_time == groups.c.since),
-        )
-        .distinct()
-        .subquery()
-    )  # fmt: skip
-    alike = [entries.c.node, entries.c.state, entries.c.held]
-    numbered = select(
-        *alike, entries.c.seq,
-        func.row_number().over(partition_by=alike, order_by=entries.c.seq.desc()).label("number"),
+    moments = one_each.group_by(*standing, pack.c.since).subquery()
+    alike = [moments.c.node, moments.c.state, moments.c.held]
+    ranked = select(
+        moments,
+        func.row_number().over(partition_by=alike, order_by=moments.c.since.desc()).label("number"),
         func.count().over(partition_by=alike).label("total"),
     ).subquery()  # fmt: skip
-    question = select(numbered).where(numbered.c.number <= at_most).order_by(numbered.c.node, numbered.c.seq)
+    latest = [ranked.c.node, ranked.c.state, ranked.c.held, ranked.c.total]
+    seq = func.max(event.c.seq).label("seq")
+    question = (
+        select(*latest, seq)
+        .join_from(ranked, item_entry, (item_entry.c.item == ranked.c.code) & (item_entry.c.node == ranked.c.node))
+        .join(
+            event,
+            (event.c.node == item_entry.c.node) & (event.c.seq == item_entry.c.seq)
+            & (event.c.record_time == ranked.c.since),
+        )
+        .where(ranked.c.number <= at_most)
+        .group_by(*latest, ranked.c.since)
+        .order_by(ranked.c.node, "seq")
+    )  # fmt: skip
     found: dict[Standing, tuple[list[Place], int]] = {}
     for row in connection.execute(question):
         key = (row.node, State(row.state), row.held)

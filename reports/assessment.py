@@ -7,9 +7,10 @@ node (nothing received, no warning due) is left out, and the others count as muc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from ledger.access import Action
-from ledger.assessments import NodeMonth, months
+from ledger.assessments import NodeMonth, PartyMonth, months, party_months
 from ledger.bulletins import Place
 from ledger.codes import node_text
 from reports.bulletins import LINES_MAX, cite
@@ -34,9 +35,9 @@ class Criterion:
     weight: int
     title: Phrase
     help: Phrase
-    share: Callable[[NodeMonth, int], float | None]
-    """From 0 to 1; None where it says nothing of the node."""
-    proof: Callable[[NodeMonth], Iterable[Place | str]]
+    share: Callable[[Any, int], float | None]
+    """From 0 to 1; None where it says nothing of the node or party."""
+    proof: Callable[[Any], Iterable[Place | str]]
 
 
 def _links(one: NodeMonth, _: int) -> float | None:
@@ -52,7 +53,7 @@ def _compliant(one: NodeMonth, _: int) -> float | None:
     return max(0.0, 1 - len(one.refusals) / asked / REFUSED_SHARE_WORST) if asked else None
 
 
-def _handled(one: NodeMonth, _: int) -> float | None:
+def _handled(one: NodeMonth | PartyMonth, _: int) -> float | None:
     due = [raised for raised in one.warnings if raised.in_time is not None]
     return sum(1 for raised in due if raised.in_time) / len(due) if due else None
 
@@ -98,20 +99,52 @@ CRITERIA: tuple[Criterion, ...] = (
 """Weights add up to 100; a test makes sure."""
 
 
+def _licensed(one: PartyMonth, _: int) -> float | None:
+    return sum(one.licences.values()) / len(one.licences) if one.licences else None
+
+
+def _admitted(one: PartyMonth, _: int) -> float | None:
+    return sum(1 for _, refused in one.checks if not refused) / len(one.checks) if one.checks else None
+
+
+PARTY_CRITERIA: tuple[Criterion, ...] = (
+    Criterion(
+        "licensed", 40, Phrase("证照有效", "licences in force"),
+        Phrase("现有证照中有效的比例", "of its licences, those in force today"),
+        _licensed, lambda one: (place for place, in_force in one.licences.items() if not in_force),
+    ),
+    Criterion(
+        "admitted", 30, Phrase("准入合格", "goods admitted"),
+        Phrase("准入检查中未被拒绝的比例", "of its checks at gates, those not refused"),
+        _admitted, lambda one: (place for place, refused in one.checks if refused),
+    ),
+    Criterion(
+        "handled", 30, Phrase("按期销号", "warnings closed in time"),
+        Phrase("其到期预警中按期销号的比例", "of the warnings of it that were due, those closed in time"),
+        _handled, lambda one: (
+            place for raised in one.warnings if raised.in_time is False for place in raised.evidence
+        ),
+    ),
+)  # fmt: skip
+"""The same of parties; what is told is only of those that were checked or warned of, or whose licence lapsed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a node got: by criterion from 0 to 100, and together."""
+    """What a node or a party got: by criterion from 0 to 100, and together."""
 
-    month: NodeMonth
+    month: Any
     parts: Mapping[str, float | None]
     total: float
     grade: str
 
 
-def score(one: NodeMonth, days: int) -> Score:
-    """The score of a node's month, of which `days` days have passed."""
-    parts = {criterion.name: criterion.share(one, days) for criterion in CRITERIA}
-    told = [criterion for criterion in CRITERIA if parts[criterion.name] is not None]
+def score(one: Any, days: int, criteria: Sequence[Criterion] = CRITERIA) -> Score | None:
+    """The score of a month, of which `days` days have passed; None where no criterion says anything."""
+    parts = {criterion.name: criterion.share(one, days) for criterion in criteria}
+    told = [criterion for criterion in criteria if parts[criterion.name] is not None]
+    if not told:
+        return None
     weight = sum(criterion.weight for criterion in told)
     total = round(100 * sum(criterion.weight * (parts[criterion.name] or 0) for criterion in told) / weight, 1)
     grade = next(f"{letter} {word}" for least, letter, word in GRADES if total >= least)
@@ -119,16 +152,21 @@ def score(one: NodeMonth, days: int) -> Score:
     return Score(one, rounded, total, grade)
 
 
-def document(found: Sequence[NodeMonth], days: Days, basis: Basis, passed: int) -> Document:
-    """The assessment of these nodes, the best first; `passed` days of the month are over or under way."""
-    scores = sorted((score(one, passed) for one in found), key=lambda one: (-one.total, one.month.node))
+def document(
+    found: Sequence[NodeMonth], parties: Sequence[PartyMonth], days: Days, basis: Basis, passed: int
+) -> Document:  # fmt: skip
+    """The assessment of these nodes and parties, the best first; `passed` days of the month are over or under way."""
+    all_ = [made for one in found if (made := score(one, passed)) is not None]
+    scores = sorted(all_, key=lambda one: (-one.total, one.month.node))
     sections: list[Section] = []
     if passed < days.count:
         sections.append(Note(Phrase("本月尚未结束。", "The month is not over."), alert=True))
-    sections += [_grades(scores), _scores(scores), _proofs(scores), _criteria()]
+    sections += [_grades(scores), _scores(scores), _proofs(scores), _parties(parties, passed)]
+    sections += [_criteria(TITLE, CRITERIA), _criteria(_PARTIES, PARTY_CRITERIA)]
     return Document("assessment", TITLE, f"{days.begin:%Y-%m}", basis, sections)
 
 
+_PARTIES = Phrase("经营主体得分", "Parties")
 _NODE, _NAME = Column(Phrase("节点", "node"), Kind.CODE), Column(Phrase("名称", "name"))
 
 
@@ -174,17 +212,38 @@ def _proofs(scores: Sequence[Score]) -> Grid:
     return Grid(Phrase("扣分依据", "What took points"), columns, lines[:LINES_MAX], note)
 
 
-def _criteria() -> Grid:
+def _parties(found: Sequence[PartyMonth], days: int) -> Grid:
+    """What parties got, the worst first; without their names, which are in the register alone."""
+    all_ = [made for one in found if (made := score(one, days, PARTY_CRITERIA)) is not None]
+    scores = sorted(all_, key=lambda one: (one.total, one.month.party))
+    columns = [
+        Column(Phrase("主体", "party"), Kind.CODE), _NODE, Column(Phrase("总分", "score"), Kind.NUMBER),
+        Column(Phrase("等级", "grade")), *(Column(one.title, Kind.NUMBER) for one in PARTY_CRITERIA),
+        Column(Phrase("扣分依据", "entries"), Kind.ENTRIES),
+    ]  # fmt: skip
+    lines: list[list[Cell]] = [
+        [
+            one.month.party, node_text(one.month.node), one.total, one.grade, *one.parts.values(),
+            cite(place for criterion in PARTY_CRITERIA for place in criterion.proof(one.month)),
+        ]
+        for one in scores[:LINES_MAX]
+    ]  # fmt: skip
+    left = len(scores) - LINES_MAX
+    note = Phrase(f"另有 {left} 个主体未列出。", f"{left} more parties are not listed.") if left > 0 else None
+    return Grid(_PARTIES, columns, lines, note)
+
+
+def _criteria(whose: Phrase, criteria: Sequence[Criterion]) -> Grid:
     columns = [
         Column(Phrase("项目", "criterion")), Column(Phrase("权重", "weight"), Kind.NUMBER),
         Column(Phrase("说明", "meaning")),
     ]  # fmt: skip
-    lines: list[list[Cell]] = [[one.title.both, one.weight, one.help.both] for one in CRITERIA]
+    lines: list[list[Cell]] = [[one.title.both, one.weight, one.help.both] for one in criteria]
     note = Phrase(
         "无从评价的项目不计,其余项目按比例放大;权重为本系统所设。",
         "A criterion that says nothing of a node is left out, and the others count more; the weights are our choice.",
     )
-    return Grid(Phrase("评分办法", "How it is scored"), columns, lines, note)
+    return Grid(Phrase(f"评分办法：{whose.zh}", f"How it is scored: {whose.en}"), columns, lines, note)
 
 
 def make(source: Source, given: Mapping[str, str]) -> Document:
@@ -193,7 +252,8 @@ def make(source: Source, given: Mapping[str, str]) -> Document:
     days, _ = month_of(given.get("month"), today)
     found = months(source.connection, days.period(source.zone), source.now, source.zone, LATE_AFTER, source.actor.reach)
     passed = min(days.count, (today - days.begin).days + 1)
-    return document(found, days, source.basis, passed)
+    parties = party_months(source.connection, days.period(source.zone), source.now, today, source.actor.reach)
+    return document(found, parties, days, source.basis, passed)
 
 
 REPORT = Report(

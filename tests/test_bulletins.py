@@ -23,16 +23,16 @@ from api import reports as reports_api
 from api.ledger import Ledger, now
 from api.reports import Runner, basis, made
 from ledger import bulletins, report_jobs
-from ledger.access import Role
+from ledger.access import Actor, Role
 from ledger.bulletins import Period, figures, slices
 from ledger.credentials import credentials
 from ledger.entries import Entry, Kind, decode
 from ledger.errors import LimitExceeded, UnacceptableRecord
 from ledger.nodes import OPERATOR
-from ledger.registers import GOODS, HOLD
+from ledger.registers import GOODS, HOLD, LICENCE, PARTY
 from ledger.report_jobs import ReportJob, finish_report, get_report, keep_report, note_report, result_of
 from reports.all import REPORTS
-from reports.assessment import CRITERIA, GRADES
+from reports.assessment import CRITERIA, GRADES, PARTY_CRITERIA
 from reports.document import Chart, Document, Grid, Language
 from reports.periods import day_of, month_of, week_of
 from reports.render import FORMATS, render
@@ -206,8 +206,8 @@ def test_a_period_lies_where_halving_finds_it(town: Town) -> None:
 # --- documents ----------------------------------------------------------------------------------------
 
 
-def make(ledger: Ledger, name: str, **given: str) -> Document:
-    found = made(ledger, OPERATOR, REPORTS[name], given)
+def make(ledger: Ledger, name: str, actor: Actor = OPERATOR, **given: str) -> Document:
+    found = made(ledger, actor, REPORTS[name], given)
     assert found is not None
     return found
 
@@ -419,6 +419,41 @@ def test_scores_are_those_of_the_table_and_name_what_took_points(town: Town) -> 
     assert page.status_code == 200 and NODE in page.text
     own = town.gate.at[GATE].get("/console/assessment", params={"month": month})
     assert own.status_code == 200 and NODE not in own.text and GATE in own.text
+
+
+def test_parties_are_scored_by_licences_checks_and_warnings(town: Town) -> None:
+    """A score that does not follow from its entries would be somebody's opinion; of an honest party nothing is told."""
+    month = f"{town.ledger.today():%Y-%m}"
+    lapsed, honest = f"{NODE}0004", f"{NODE}0005"
+    filed(
+        town.ledger,
+        PARTY,
+        [
+            {"party": party, "kinds": ["retailer"], "legal_name": "x", "credit_code": code}
+            for party, code in ((lapsed, "91350100M000100Y43"), (honest, "91350100M000100Y43"))
+        ],
+    )
+    papers = [(lapsed, "JY1", "2026-01-31"), (lapsed, "JY2", "2036-01-31"), (honest, "JY3", "2036-01-31")]
+    filed(town.ledger, LICENCE, [
+        {"party": party, "number": number, "kind": "food_operation", "valid_from": "2020-01-01", "valid_to": last}
+        for party, number, last in papers
+    ])  # fmt: skip
+    document = make(town.ledger, "assessment", month=month)
+    rows = {row[0]: row for row in grid(document, "Parties").rows}
+    checks = [one for one in entries(town.ledger) if one.kind is Kind.CHECK]
+    refused = [one for one in checks if one.body["check"]["decision"] == "refused"]
+    (party,) = {one.body["check"]["party"] for one in checks}
+    admitted = 1 - len(refused) / len(checks)
+    assert rows[party][4:6] == [100.0, round(100 * admitted, 1)]
+    assert rows[party][2] == round(100 * (40 + 30 * admitted) / 70, 1)
+    assert set(rows[party][-1].split()) == {one.name for one in refused}
+    assert rows[lapsed][2:5] == [50.0, "D 差", 50.0] and honest not in rows
+    (cited,) = rows[lapsed][-1].split()
+    shown = town.gate.server.client().get(f"/entries/{cited}").json()["body"]["change"]
+    assert shown["row"]["valid_to"] == "2026-01-31", "the entry of the licence that lapsed"
+    own = make(town.ledger, "assessment", actor=Actor("m", Role.MARKET, frozenset([int(GATE)]), int(GATE)), month=month)
+    assert {row[0][:9] for row in grid(own, "Parties").rows} == {GATE}
+    assert sum(one.weight for one in PARTY_CRITERIA) == 100
 
 
 # --- pages and the command ----------------------------------------------------------------------------

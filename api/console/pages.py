@@ -85,8 +85,12 @@ def may(actor: Actor, action: Action) -> bool:
 
 
 def local(at: datetime | str | None, zone: ZoneInfo) -> str:
-    """A moment in the city's time, to the minute."""
+    """A moment in the city's time, to the minute; in UTC where the city's calendar ends before it does."""
     if at is None:
         return "—"
     moment = datetime.fromisoformat(at) if isinstance(at, str) else at
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(zone).strftime("%Y-%m-%d %H:%M")
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M")
+    except OverflowError:
+        return f"{moment:%Y-%m-%d %H:%MZ}"

@@ -17,9 +17,9 @@ from api.console.texts import phrase
 from api.registry import record_of, within_reach
 from api.sheets import Format, write_sheet
 from ledger.access import Action, Actor
-from ledger.codes import CITY, node_text
+from ledger.codes import CITY, IMPORT, node_text
 from ledger.errors import NotRecorded
-from ledger.registers import HANDLING, REGISTERS, SUBSCRIPTION, Field, Register, register_of
+from ledger.registers import HANDLING, NODE, REGISTERS, SUBSCRIPTION, Field, Register, register_of
 from ledger.registers.form import Find, Value, Word
 from ledger.registers.places import Openness
 from ledger.registers.publishing import schedule_of
@@ -195,7 +195,7 @@ def record_page(request: Request, ledger: LedgerHere, actor: MayReadRegister, re
         past = versions(connection, ledger.vault, form, present.key)
     zone = ledger.settings.zone
     keeps = may(actor, form.keep) and (form.node_of is None or actor.may_see(form.node_of(present.values)))
-    state = present.row[form.status] if form.status else None
+    state = present.row[form.status] if form.status and not _stands_still(present) else None
     steps = [one for one in form.steps if state in one.before and (one.by is None or actor.role in one.by)]
     return page(
         request, "record.html", actor, form=form, one=present, code=present.code, standing=status_of(present),
@@ -204,6 +204,11 @@ def record_page(request: Request, ledger: LedgerHere, actor: MayReadRegister, re
         changeable=[(field, _text(present, field)) for field in form.fields if not field.stays] if keeps else [],
         purposes=list(Purpose) if form.private_fields and may(actor, Action.READ_PRIVATE) else [],
     )  # fmt: skip
+
+
+def _stands_still(one: Record) -> bool:
+    """Whether no step can be taken: of who is erased, and of the two own chains (`ledger/registrar.py`)."""
+    return bool(one.row.get("erased")) or (one.register is NODE and one.row["node"] in (CITY, IMPORT))
 
 
 def _text(one: Record, field: Field) -> str:
@@ -248,6 +253,9 @@ def _links(one: Record, actor: Actor) -> list[tuple[str, str]]:
             return [("party", f"/console/registry/parties/{row['party']}")]
         case "hold" | "silence":
             return [("node", f"/console/registry/nodes/{code[:9]}")] if int(code[:9]) else []
+        case "report-schedule":
+            published = f"/console/registry/published-reports?node={code[:9]}&sort=-as_of"
+            return [("published_reports", published), ("progress", f"/reports/schedules/{code}")]
         case "published-report":
             return [
                 ("download", f"/reports/published/{code}"),

@@ -3,7 +3,10 @@
 MORE: dict[str, tuple[str, str]] = {
     # the board by goods
     "by_goods": ("按商品", "by goods"),
-    "completeness_goods_help": ("今日收货中，对应出货有记录的比例", "of today's receipts, how many shippings are recorded"),
+    "completeness_goods_help": (
+        "今日收货中，对应出货有记录的比例",
+        "of today's receipts, how many shippings are recorded",
+    ),
     "completeness_more": ("今日收货很多，只算最近两万笔", "of today's many receipts the latest 20,000 are counted"),
     "links_missing": ("缺环预警", "warnings of a missing link"),
     "goods_unsaid": ("整箱等，编码不含商品", "cases and others whose codes do not say"),
