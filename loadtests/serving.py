@@ -23,7 +23,7 @@ def serving(settings: Settings, processes: int) -> Iterator[int]:
     """`suyuan serve`, and its port once it is ready."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = int(listening.getsockname()[1])
-    environment = {"SUYUAN_DATA": str(settings.data), "PATH": os.defpath}
+    environment = {"SUYUAN_DATA": str(settings.data), "SUYUAN_TIME_ZONE": settings.zone.key, "PATH": os.defpath}
     program = [str(Path(sys.executable).with_name("suyuan")), "serve", "--port", str(port)]
     with (settings.data.parent / "serve.log").open("wb") as log:
         process = subprocess.Popen(

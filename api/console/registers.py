@@ -235,33 +235,31 @@ def _told(past: Sequence[Any], zone: Any) -> list[dict[str, Any]]:
 def _links(one: Record, actor: Actor) -> list[tuple[str, str]]:
     """Where a reader goes on from here: names of texts, and pages that the reader may see."""
     row, code = one.row, one.code
+    found: list[tuple[str, str]] = []
     match one.register.name:
-        case "node" if not actor.may_see(row["node"]):
-            return []
-        case "node":
-            return [
+        case "node" if actor.may_see(row["node"]):
+            found = [
                 ("recent", f"/console/entries?node={code}"), ("warnings", f"/console/warnings?node={code}"),
                 ("market", f"/console/market?node={code}"), ("parties", f"/console/registry/parties?node={code}"),
             ]  # fmt: skip
         case "party":
-            return [
+            found = [
                 ("licences", f"/console/registry/licences?party={code}"),
                 ("warnings", f"/console/warnings?status=all&text={code}"),
                 ("node", f"/console/registry/nodes/{code[:9]}"),
             ]
         case "licence":
-            return [("party", f"/console/registry/parties/{row['party']}")]
-        case "hold" | "silence":
-            return [("node", f"/console/registry/nodes/{code[:9]}")] if int(code[:9]) else []
+            found = [("party", f"/console/registry/parties/{row['party']}")]
+        case "hold" | "silence" if int(code[:9]):
+            found = [("node", f"/console/registry/nodes/{code[:9]}")]
         case "report-schedule":
             published = f"/console/registry/published-reports?node={code[:9]}&sort=-as_of"
-            return [("published_reports", published), ("progress", f"/reports/schedules/{code}")]
+            found = [("published_reports", published), ("progress", f"/reports/schedules/{code}")]
         case "published-report":
-            return [
-                ("download", f"/reports/published/{code}"),
-                ("schedules", f"/console/registry/report-schedules/{schedule_of(code, row['period'])}"),
-            ]
+            schedule = schedule_of(code, row["period"])
+            found = [
+                ("download", f"/reports/published/{code}"), ("schedules", f"/console/registry/report-schedules/{schedule}"),
+            ]  # fmt: skip
         case "product":
-            return [("recalls", f"/console/registry/recalls?product={code}")]
-        case _:
-            return []
+            found = [("recalls", f"/console/registry/recalls?product={code}")]
+    return found
