@@ -256,10 +256,8 @@ def _links(one: Record, actor: Actor) -> list[tuple[str, str]]:
             published = f"/console/registry/published-reports?node={code[:9]}&sort=-as_of"
             found = [("published_reports", published), ("progress", f"/reports/schedules/{code}")]
         case "published-report":
-            schedule = schedule_of(code, row["period"])
-            found = [
-                ("download", f"/reports/published/{code}"), ("schedules", f"/console/registry/report-schedules/{schedule}"),
-            ]  # fmt: skip
+            schedule = f"/console/registry/report-schedules/{schedule_of(code, row['period'])}"
+            found = [("download", f"/reports/published/{code}"), ("schedules", schedule)]
         case "product":
             found = [("recalls", f"/console/registry/recalls?product={code}")]
     return found
