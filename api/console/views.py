@@ -1,10 +1,10 @@
 """The portal, signing in and out, files of the pages, and the board; and how errors look on a page."""
 
+import hashlib
 import mimetypes
 import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime, time
-from pathlib import Path
 from typing import Annotated, cast
 from urllib.parse import parse_qs, quote
 
@@ -34,8 +34,11 @@ router = APIRouter(tags=["pages"], include_in_schema=False)
 SeesBoard = Annotated[Actor, Depends(Rule(Action.SEE_BOARD))]
 PAGES = ("/console", "/terminal", "/login", "/t/", "/01/", "/00/")
 BODY_MAX = 10_000
-STATIC_MAX_AGE_S = 3600
-_STATIC = {path.name: path for path in (HERE / "static").iterdir() if path.is_file()}
+_STATIC = {
+    path.name: (data := path.read_bytes(), f'"{hashlib.sha256(data).hexdigest()[:32]}"')
+    for path in (HERE / "static").iterdir() if path.is_file()
+}  # fmt: skip
+"""Each file of the pages, and what its content is known by."""
 
 
 @router.get("/login")
@@ -85,14 +88,19 @@ def _require_own(request: Request) -> None:
 
 
 @router.get("/static/{name}")
-async def static_file(name: str, _: Anybody) -> Response:
-    """A script, style or picture of the pages."""
-    path = _STATIC.get(name)
-    if path is None:
+async def static_file(request: Request, name: str, _: Anybody) -> Response:
+    """A script, style or picture of the pages: kept by browsers, and asked for anew only where it changed.
+
+    Scripts import each other, so that an old one must never meet a new one: no age is promised.
+    """
+    found = _STATIC.get(name)
+    if found is None:
         raise NotRecorded(f"there is no file {name[:60]!r}")
-    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    headers = {**HEADERS, "Cache-Control": f"max-age={STATIC_MAX_AGE_S}"}
-    return Response(Path(path).read_bytes(), media_type=kind, headers=headers)
+    data, mark = found
+    headers = {**HEADERS, "Cache-Control": "no-cache", "ETag": mark}
+    if mark in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type=mimetypes.guess_type(name)[0] or "application/octet-stream", headers=headers)
 
 
 @router.get("/console")

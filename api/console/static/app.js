@@ -48,6 +48,15 @@ export function make(name, attributes = {}, ...children) {
   return made;
 }
 
+/** This moment with the browser's offset, as the ledger takes it. */
+export function nowText() {
+  const at = new Date();
+  const offset = -at.getTimezoneOffset();
+  const two = (number) => String(Math.floor(Math.abs(number))).padStart(2, "0");
+  const local = new Date(at.getTime() + offset * 60000).toISOString().slice(0, 19);
+  return `${local}${offset < 0 ? "-" : "+"}${two(offset / 60)}:${two(Math.abs(offset) % 60)}`;
+}
+
 /** Heads of tables become buttons that sort by their column. */
 function sortable(table) {
   const heads = [...table.tHead.rows[0].cells];

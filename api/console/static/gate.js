@@ -1,19 +1,10 @@
 // The gate of a market: what is shown becomes one access check; the answer is large, with every reason.
 
-import { ask, make } from "/static/app.js";
+import { ask, make, nowText } from "/static/app.js";
 
 const form = document.querySelector("#gate-form");
 const papers = document.querySelector("#papers");
 const verdict = document.querySelector("#verdict");
-
-/** This moment with the browser's offset, as the ledger takes it. */
-function nowText() {
-  const at = new Date();
-  const offset = -at.getTimezoneOffset();
-  const local = new Date(at.getTime() + offset * 60000).toISOString().slice(0, 19);
-  const two = (number) => String(Math.floor(Math.abs(number))).padStart(2, "0");
-  return `${local}${offset < 0 ? "-" : "+"}${two(offset / 60)}:${two(Math.abs(offset) % 60)}`;
-}
 
 function addPaper() {
   const made = document.querySelector("#paper").content.cloneNode(true);

@@ -2,7 +2,7 @@
 // in IndexedDB, and sent again under the same id until the ledger has it. A keyboard scanner is read by the keys' places
 // (KeyboardEvent.code), so that neither an input method nor another layout changes what it says.
 
-import { ask, make } from "/static/app.js";
+import { ask, make, nowText } from "/static/app.js";
 
 const till = document.querySelector("#till");
 const words = JSON.parse(till.dataset.texts);
@@ -178,14 +178,6 @@ async function slipOf(trace, body) {
 const nameOf = (code) => [...document.querySelectorAll("#goods-list option")].find((one) => one.value === code)?.textContent ?? code ?? "";
 
 const isDrugs = () => node.selectedOptions[0]?.dataset.drugs === "1";
-
-function nowText() {
-  const at = new Date();
-  const offset = -at.getTimezoneOffset();
-  const two = (number) => String(Math.floor(Math.abs(number))).padStart(2, "0");
-  const local = new Date(at.getTime() + offset * 60000).toISOString().slice(0, 19);
-  return `${local}${offset < 0 ? "-" : "+"}${two(offset / 60)}:${two(Math.abs(offset) % 60)}`;
-}
 
 async function drug(text) {
   const path = `/packs/${encodeURIComponent(text)}`;
