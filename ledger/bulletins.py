@@ -420,8 +420,7 @@ def warnings_of(
 
 def _raised(row: Any, now: datetime) -> Raised:
     closed = [parse_time(one["at"]) for one in orjson.loads(row.handling or "[]") if one["status"] == Progress.CLOSED]
-    is_open = row.status != Progress.CLOSED
-    level = Level(row.level)
+    level, is_open = Level(row.level), row.status != Progress.CLOSED
     deadline, end = _deadline(row.raised_at, level, row.due), now if is_open or not closed else closed[-1]
     in_time = None if is_open and end < deadline else not is_open and end <= deadline
     evidence = tuple(orjson.loads(row.evidence))
