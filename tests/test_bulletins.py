@@ -415,9 +415,10 @@ def test_scores_are_those_of_the_table_and_name_what_took_points(town: Town) -> 
     assert rows[GATE][2] == round(100 * (20 * compliant + 10 * diligent) / 30, 1), rows[GATE]
     proofs = [row for row in grid(document, "What took points").rows if row[0] == GATE]
     assert any(f"{GATE}/" in str(row[-1]) for row in proofs)
-    page = town.gate.server.client(Role.REGULATOR).get("/console/assessment", params={"month": month})
+    whole = {"month": month, "whole": "true"}
+    page = town.gate.server.client(Role.REGULATOR).get("/console/assessment", params=whole)
     assert page.status_code == 200 and NODE in page.text
-    own = town.gate.at[GATE].get("/console/assessment", params={"month": month})
+    own = town.gate.at[GATE].get("/console/assessment", params=whole)
     assert own.status_code == 200 and NODE not in own.text and GATE in own.text
 
 

@@ -562,6 +562,21 @@ def test_tables_sort_and_export_what_no_spreadsheet_computes(
     assert [line.split('"')[1] for line in text.splitlines()[1:]] == ups[::-1], "as it is shown"
 
 
+@widths
+def test_scores_come_after_their_page(visitors: Visitors, watched: Watched, width: int) -> None:
+    """A month of a city takes longer than a page may: what is empty until then says so, and fills itself."""
+    regulator = visitors.come(width, key_of(watched.server.client(Role.REGULATOR)))
+    month = f"{watched.ledger.today():%Y-%m}"
+    page = regulator.go(f"/console/assessment?month={month}")
+    expect(page.locator("#scores")).not_to_have_attribute("aria-busy", "true")
+    expect(page.locator("#scores")).to_contain_text(NODE)
+    expect(page.locator("#scores .export").first).to_be_visible()
+    regulator.accessible()
+    regulator.expected = {"400"}
+    regulator.go("/console/assessment?month=2026-13")
+    expect(page.locator("#scores [role=alert]")).to_contain_text("2026-13")
+
+
 def test_everything_can_be_done_with_keys_alone(visitors: Visitors, watched: Watched) -> None:
     """Who cannot use a mouse signs in, finds a warning, sends a form, and signs out."""
     regulator = visitors.come()

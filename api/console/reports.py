@@ -2,6 +2,7 @@
 
 import uuid
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from markupsafe import Markup
@@ -78,8 +79,13 @@ def _page(
 
 
 @router.get("/console/assessment")
-def assessment_page(request: Request, ledger: LedgerHere, actor: SeesBoard, month: str = "") -> Response:
-    """Each node's score of a month, with the entries behind it."""
+def assessment_page(
+    request: Request, ledger: LedgerHere, actor: SeesBoard, month: str = "", *, whole: bool = False
+) -> Response:  # fmt: skip
+    """Each node's and party's score of a month, with the entries behind it: the page first, then what takes longer."""
+    if not whole:
+        part = f"/console/assessment?{urlencode({'month': month, 'whole': 'true'})}"
+        return page(request, "assessment.html", actor, grids=[], month=month, wrong=None, long=False, part=part)
     try:
         document = directly(ledger, actor, ASSESSMENT, {"month": month} if month else {}, "html")
         wrong = None
@@ -87,6 +93,6 @@ def assessment_page(request: Request, ledger: LedgerHere, actor: SeesBoard, mont
         document, wrong = None, str(error)
     grids = [] if document is None else [one for one in document.sections if isinstance(one, Grid)]
     return page(
-        request, "assessment.html", actor, 200 if wrong is None else 400, grids=grids, month=month, wrong=wrong,
-        subject="" if document is None else document.subject, long=document is None and wrong is None,
+        request, "assessment.html", actor, 200 if wrong is None else 400, grids=grids, wrong=wrong, part=None,
+        month=month if document is None else document.subject, long=document is None and wrong is None,
     )  # fmt: skip

@@ -107,7 +107,7 @@ async function allRows(table, told) {
 
 /** A table gets a button that exports it, and, where it is long, a field that leaves only the rows that say something. */
 const LONG = 15;
-document.querySelectorAll("table.sortable, table.paged").forEach((table) => {
+function arrange(table) {
   if (table.matches(".sortable")) sortable(table);
   const name = document.title.replace(/[^\p{L}\p{N}]+/gu, "-"), label = document.body.dataset.export ?? "CSV";
   const button = make("button", { type: "button", class: "export" }, label);
@@ -140,6 +140,16 @@ document.querySelectorAll("table.sortable, table.paged").forEach((table) => {
     });
     place.before(field);
   }
+}
+document.querySelectorAll("table.sortable, table.paged").forEach(arrange);
+
+/** A part of the page that takes longer is asked for when the rest is there. */
+document.querySelectorAll("[data-part]").forEach(async (place) => {
+  const answer = await fetch(place.dataset.part, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+  const found = new DOMParser().parseFromString(await answer.text(), "text/html");
+  place.replaceChildren(...(found.getElementById(place.id) ?? found.querySelector("main")).childNodes);
+  place.removeAttribute("aria-busy");
+  place.querySelectorAll("table.sortable").forEach(arrange);
 });
 
 /** What a form sends: its fields that are filled in; of a change only what is different, what was emptied as nothing. */
