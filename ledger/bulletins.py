@@ -34,6 +34,7 @@ from sqlalchemy import (
 
 from ledger.balances import goods_of
 from ledger.codes import CITY, IMPORT, node_text
+from ledger.drafts import why_refused
 from ledger.entries import Kind
 from ledger.fields import EPOCH, parse_time
 from ledger.index import Role
@@ -315,8 +316,7 @@ def refusals_of(others: Iterable[_Other]) -> Iterator[Refusal]:
     """The refusals among these entries."""
     for place, at, kind, body in others:
         if kind is Kind.REFUSAL:
-            said = body["refusal"]
-            yield Refusal(place, at, "pack" if "packs" in said else "held" if "held" in said else "not_enough")
+            yield Refusal(place, at, why_refused(body["refusal"]))
 
 
 # --- tests ------------------------------------------------------------------------------------------

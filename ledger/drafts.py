@@ -113,6 +113,11 @@ def draft_refusal(node: int, scan: str, packs: list[Json], said: Json, at: datet
     return draft_once(node, Kind.REFUSAL, body, refusal_name(scan), random)._replace(item_tails=tails)
 
 
+def why_refused(said: Json) -> str:
+    """What a refusal was for, by its open part: held, not_enough or pack."""
+    return "pack" if "packs" in said else "held" if "held" in said else "not_enough"
+
+
 def refusal_role(mode: str) -> Role:
     """How a pack stands in a refusal: what came late says nothing of how often somebody tried."""
     return Role.REFUSED_LATE if mode == "offline" else Role.REFUSED

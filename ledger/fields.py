@@ -4,7 +4,7 @@ The building blocks of `ledger/events.py` (EPCIS 2.0, JSON binding). They check;
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -184,6 +184,14 @@ class Open(BaseModel):
     __pydantic_extra__: dict[
         Annotated[str, AfterValidator(_extension_name)], Annotated[Any, AfterValidator(_extension_value)]
     ]
+
+
+def in_zone(at: datetime, zone: tzinfo) -> datetime:
+    """A moment in a city's time; as it is where the calendar ends before that city's does (the last hours of 9999)."""
+    try:
+        return at.astimezone(zone)
+    except OverflowError:
+        return at
 
 
 def moment(text: str) -> datetime:

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from ledger.access import Action
 from ledger.balances import moves_of
 from ledger.codes import NODE_URN, PARTY_URN, key_of_code, node_text
+from ledger.fields import in_zone
 from ledger.gs1 import Key
 from ledger.identifiers import canonical_key
 from ledger.index import Action as EventAction
@@ -218,7 +219,7 @@ def _movement_line(rows: Rows, group: Sequence[Movement]) -> list[Cell]:
     unknown = "未记录 not recorded"
     papers = dict.fromkeys(paper for step in one.steps for paper in documents(step))
     times = [
-        at.astimezone(rows.zone) if at else None
+        in_zone(at, rows.zone) if at else None
         for step in (sent, received)
         for at in ((step.time, step.record_time) if step else (None, None))
     ]
@@ -243,7 +244,7 @@ def _events_grid(rows: Rows, moved: Iterable[Movement]) -> Grid:
         what = step.business_step or str(step.event["type"])
         shown = f"{CHINESE.get(what, '')} {what}".strip() + (" 已更正 declared in error" if step.in_error else "")
         for level, came, went, much in _ways(rows, step):
-            times = [step.time.astimezone(rows.zone), step.record_time.astimezone(rows.zone)]
+            times = [in_zone(step.time, rows.zone), step.record_time.astimezone(rows.zone)]
             cells = [level, shown, came, went, *times, much.cell, much.unit, " ".join(documents(step)), _proof([step])]
             lines.append((level, step, cells))
     lines.sort(key=lambda line: line[0])

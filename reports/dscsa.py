@@ -17,6 +17,7 @@ from ledger.access import Action
 from ledger.balances import goods_of
 from ledger.codes import PARTY_URN, key_of_code, node_text
 from ledger.errors import UnreadableCode
+from ledger.fields import in_zone
 from ledger.gs1 import Key
 from ledger.identifiers import canonical_key
 from ledger.reporting import node_names
@@ -170,8 +171,8 @@ def _dates(rows: Rows, one: Transfer) -> tuple[date, date | None]:
     """
     first = one.steps[0].time
     late = one.sent is not None and one.sent.time - first > timedelta(hours=24)
-    shipped = one.sent.time.astimezone(rows.zone).date() if one.sent is not None and late else None
-    return first.astimezone(rows.zone).date(), shipped
+    shipped = in_zone(one.sent.time, rows.zone).date() if one.sent is not None and late else None
+    return in_zone(first, rows.zone).date(), shipped
 
 
 def _from(rows: Rows, one: Transfer) -> str:

@@ -16,6 +16,7 @@ from ledger.balances import goods_of
 from ledger.bulletins import goods_names
 from ledger.codes import NODE_URN, PARTY_URN, key_of_code, node_text
 from ledger.errors import Breach, UnacceptableRecord
+from ledger.fields import in_zone
 from ledger.gs1 import Key
 from ledger.identifiers import canonical_key, identifies_goods_closely, uri_of
 from ledger.index import Role
@@ -275,7 +276,7 @@ def _party(rows: Rows, said: Sequence[str]) -> tuple[str, str]:
 
 def _place(rows: Rows, step: Step, kind: str) -> dict[str, Cell]:
     name, code = _here(rows, step)
-    day = step.time.astimezone(rows.zone).date()
+    day = in_zone(step.time, rows.zone).date()
     to, to_id = _party(rows, parties(step, "destinationList", "destination"))
     came, came_id = _party(rows, parties(step, "sourceList", "source"))
     match kind:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from ledger.balances import goods_of
 from ledger.codes import TRACE_URN, node_text
+from ledger.fields import in_zone
 from ledger.gs1 import Key
 from ledger.index import Role
 from ledger.trace import FIRST, LAST, Direction, Graph, Reason, Step
@@ -188,7 +189,7 @@ def _single(way: _Way, stop: Stop, level: int) -> Box:
     key, node = stop
     events, end = way.events[stop], way.ends.get(stop)
     place = "?" if node is None else way.called.nodes.get(node, node_text(node))
-    times = "" if not events else f"{events[0].time.astimezone(way.called.zone):%m-%d %H:%M}"
+    times = "" if not events else f"{in_zone(events[0].time, way.called.zone):%m-%d %H:%M}"
     kind = way.called.goods.get(goods_of(key), "")
     code = fitted(key.rsplit("/", maxsplit=1)[-1], 12) if kind else _short(key)
     return Box(level, place, f"{kind} {code}".strip(), times, [stop], end, int(end is not None), key == way.graph.start)

@@ -19,6 +19,7 @@ from api.ledger import Ledger
 from ledger.access import Action, Actor
 from ledger.bulletins import Period, heads_of, slices
 from ledger.codes import CITY, node_text, parse_node
+from ledger.drafts import why_refused
 from ledger.entries import Entry, Kind
 from ledger.errors import NotRecorded, UnreadableCode
 from ledger.fields import parse_time
@@ -26,12 +27,14 @@ from ledger.finding import Found
 from ledger.identifiers import uri_of
 from ledger.index import mentions
 from ledger.log import prove_inclusion
+from ledger.market_access.grounds import Outcome
 from ledger.reads import ReadEntry, Stretch, get_entry, stretch
-from ledger.registers import REGISTERS
+from ledger.registers import PARTY, REGISTERS
 from ledger.registers.fields import day_of
 from ledger.registry import Purpose
 from ledger.tables import node as node_table
 from ledger.vocabulary import BUSINESS_STEPS, CHINESE
+from reports.bulletins import WHY
 
 router = APIRouter(tags=["pages"], include_in_schema=False)
 Json = dict[str, Any]
@@ -148,6 +151,14 @@ def _said(one: Entry) -> tuple[tuple[str, str], list[tuple[str, str]]]:
             code = "+".join(node_text(row[key]) if key == "node" else str(row[key]) for key in register.key)
             state = f" → {row['status']}" if row.get("status") else ""
             return (register.chinese, f"{register.name} v{row['version']}{state}"), [(code, page_of(register, code))]
+        case Kind.REFUSAL:
+            said = body["refusal"]
+            why, packs = WHY[why_refused(said)], [one["code"] for one in said.get("packs", ())][:NAMED_MAX]
+            return (why.zh, why.en), [(code, trace_page(code)) for code in packs]
+        case Kind.CHECK:
+            check = body["check"]
+            outcome = Outcome.of(check["decision"])
+            return (outcome.chinese, str(outcome)), [(check["party"], page_of(PARTY, check["party"]))]
         case Kind.READING:
             purpose = Purpose.of(body["reading"]["purpose"])
             return (f"查看个人信息：{purpose.chinese}", f"{purpose} ({len(body['reading']['subjects'])})"), []

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from api.console import texts
 from ledger.access import ALLOWED, Action, Actor
+from ledger.fields import in_zone
 from ledger.registers.drugs import Grade, Nature, RecallStatus
 from ledger.registers.form import Word
 from ledger.registers.parties import LicenceKind, PartyKind, Status
@@ -85,12 +86,9 @@ def may(actor: Actor, action: Action) -> bool:
 
 
 def local(at: datetime | str | None, zone: ZoneInfo) -> str:
-    """A moment in the city's time, to the minute; in UTC where the city's calendar ends before it does."""
+    """A moment in the city's time, to the minute; in UTC where the calendar ends before the city's does."""
     if at is None:
         return "—"
     moment = datetime.fromisoformat(at) if isinstance(at, str) else at
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    try:
-        return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M")
-    except OverflowError:
-        return f"{moment:%Y-%m-%d %H:%MZ}"
+    shown = in_zone(moment if moment.tzinfo else moment.replace(tzinfo=UTC), zone)
+    return f"{shown:%Y-%m-%d %H:%M}{'' if shown.tzinfo is zone else 'Z'}"

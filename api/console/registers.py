@@ -183,7 +183,10 @@ def status_of(one: Record) -> Markup | str:
 @router.get("/console/registry/{register}/new")
 def new_page(request: Request, actor: MayRegister, register: str) -> Response:
     """A form for a new record, made of the register's fields."""
-    return page(request, "record_new.html", actor, form=register_of(register))
+    form = register_of(register)
+    if form.name in _ELSEWHERE:
+        raise NotRecorded(f"{form.plural} do not begin on this page")
+    return page(request, "record_new.html", actor, form=form)
 
 
 @router.get("/console/registry/{register}/{code:path}")

@@ -146,6 +146,8 @@ def _for_browsers(otherwise: Handler) -> Handler:
         status, text = _told(error)
         actor = getattr(request.state, "actor", None)
         detail = str(error) if isinstance(error, LedgerError) and status < 500 else ""
+        if isinstance(error, RequestValidationError):
+            detail = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
         shown = page(request, "error.html", actor, status, text=text, detail=detail)
         if isinstance(error, TooOften):
             shown.headers["Retry-After"] = str(error.retry_after_s)
