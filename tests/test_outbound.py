@@ -188,6 +188,8 @@ def serving(name: str) -> Iterator[tuple[str, ssl.SSLContext, list[tuple[str | N
                     with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as tls:
                         heard.append((names[-1] if names else None, tls.recv(65536)))
                         tls.sendall(b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n")
+                        while tls.recv(65536):  # until the other side has closed: with its body unread it gets a reset
+                            pass
                     connection.close()
 
         thread = threading.Thread(target=serve)

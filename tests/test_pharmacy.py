@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from api.console.looks import BURST
 from api.ledger import ledger_on, now
 from ledger.access import Role
 from ledger.database import Database
@@ -370,13 +371,21 @@ def test_a_buyer_is_told_other_than_sales(city: City) -> None:
         (CORNER, "supply", 1, {}), (CORNER, "return", 0, {}), (CORNER, "unlock", 0, {}), (CORNER, "split", 0,
         {"units": 2})):
         city.give(node, command, code, **more)
-        assert (public(city, code)["sales"], len(public(city, code)["times"])) == (sales, sales), command
+        found = public(city, code)
+        assert (found["sales"], len(found["times"])) == (sales, sales), command
     event = captured(city.at[HIGH_STREET], "retail_selling", [link("P1")])
     captured(city.at[HIGH_STREET], "retail_selling", [link("P1")])
     told = public(city, code)
     assert told["sales"] == 2 and len(told) == 5 and "3302" not in str(told)
     in_error(city.at[HIGH_STREET], event)
     assert public(city, code)["sales"] == 1
+
+def test_one_address_may_not_try_many_packs(city: City) -> None:
+    """Codes can be guessed: whoever asks for all of them would learn what was sold when."""
+    with httpx.Client(base_url=city.server.url) as anybody:
+        answers = [anybody.get(f"/public/packs/8123456{number:013}") for number in range(BURST + 3)]
+    assert [one.status_code for one in answers[: BURST]] == [200] * BURST and answers[-1].status_code == 429
+    assert int(answers[-1].headers["retry-after"]) >= 1
 
 def test_a_captured_fact_does_not_move_the_pack_or_stays_after_it_was_declared_in_error(eu: City) -> None:
     made = {"action": "ADD", "ilmd": {"cbvmda:lotNumber": BATCH, "cbvmda:itemExpirationDate": EXPIRES}}
