@@ -145,9 +145,13 @@ document.querySelectorAll("table.sortable, table.paged").forEach(arrange);
 
 /** A part of the page that takes longer is asked for when the rest is there. */
 document.querySelectorAll("[data-part]").forEach(async (place) => {
-  const answer = await fetch(place.dataset.part, { headers: { Accept: "text/html" }, credentials: "same-origin" });
-  const found = new DOMParser().parseFromString(await answer.text(), "text/html");
-  place.replaceChildren(...(found.getElementById(place.id) ?? found.querySelector("main")).childNodes);
+  try {
+    const answer = await fetch(place.dataset.part, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+    const found = new DOMParser().parseFromString(await answer.text(), "text/html");
+    place.replaceChildren(...(found.getElementById(place.id) ?? found.querySelector("main")).childNodes);
+  } catch (error) {
+    place.replaceChildren(make("p", { class: "alert", role: "alert" }, error.message));
+  }
   place.removeAttribute("aria-busy");
   place.querySelectorAll("table.sortable").forEach(arrange);
 });
