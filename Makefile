@@ -15,7 +15,7 @@ demo: $(BIN)/.installed
 	$(BIN)/suyuan demo
 
 test: $(BIN)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff format --check .
