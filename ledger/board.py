@@ -22,7 +22,6 @@ from ledger.bulletins import (
     kinds_of,
     places_since,
     recorded_in,
-    slices,
 )
 from ledger.codes import CITY, IMPORT
 from ledger.entries import Kind
@@ -92,9 +91,7 @@ def read_board(connection: Connection, since: datetime, nodes: frozenset[int] | 
     def mine(column: Any) -> Any:
         return column.not_in([CITY, IMPORT]) if nodes is None else column.in_(sorted(nodes))
 
-    heads = {node: seq for node, seq in heads_of(connection, nodes).items() if nodes is not None or node != IMPORT}
-    begins = places_since(connection, heads, since)
-    today = [Slice(node, begins[node], seq) for node, seq in heads.items() if begins[node] <= seq]
+    today = _slices_since(connection, since, nodes)
     kinds = kinds_of(connection, today)
     events, receipts = _events(connection, since, today, nodes)
     broken_ = and_(warning.c.raised_at >= since, warning.c.rule.in_(BROKEN_LINKS), mine(warning.c.node))
@@ -121,6 +118,13 @@ def read_board(connection: Connection, since: datetime, nodes: frozenset[int] | 
         rows, kinds[Kind.REFUSAL], kinds[Kind.CHECK],
         {level: open_.get(level, 0) for level in Level}, size, sum(events.values()), signed,
     )  # fmt: skip
+
+
+def _slices_since(connection: Connection, since: datetime, nodes: frozenset[int] | None) -> list[Slice]:
+    """What each chain has since a moment; of the import chain nothing but to who has it."""
+    heads = {node: seq for node, seq in heads_of(connection, nodes).items() if nodes is not None or node != IMPORT}
+    begins = places_since(connection, heads, since)
+    return [Slice(node, begins[node], seq) for node, seq in heads.items() if begins[node] <= seq]
 
 
 def _signed(connection: Connection) -> tuple[int, datetime | None]:
@@ -170,7 +174,7 @@ def read_goods(connection: Connection, since: datetime, nodes: frozenset[int] | 
     A receipt of several goods counts for each, and so does a warning that names none, by the entries that prove it.
     What no code says of which goods it is counts as "".
     """
-    today = slices(connection, Period(since, LAST), heads_of(connection, nodes))
+    today = _slices_since(connection, since, nodes)
     question = select(event.c.node, event.c.seq).where(
         event.c.business_step == "receiving", recorded_in(Period(since, LAST), today, nodes)
     )
