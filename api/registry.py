@@ -234,7 +234,7 @@ def search_records(
     with ledger.database.read() as connection:
         form, whole = register_of(register), purpose is not None
         found = search(connection, ledger.vault, form, asked, actor.reach, limit, private=whole)
-    return json_answer([one.shown(private=whole) for one in _looked_at(ledger, actor, found, purpose)])
+    return json_answer([one.shown(private=whole) for one in looked_at(ledger, actor, found, purpose)])
 
 
 def _purpose(word: object) -> Purpose:
@@ -254,7 +254,7 @@ def export_records(
     found = (
         one
         for page in pages(ledger.database, ledger.vault, form, Wanted(nodes=actor.reach))
-        for one in _looked_at(ledger, actor, page, wanted.purpose)
+        for one in looked_at(ledger, actor, page, wanted.purpose)
     )
     write_sheet(made, wanted.format, form, found, private=wanted.purpose is not None)
     kind = SHEET_TYPES[wanted.format is Format.XLSX]
@@ -262,7 +262,7 @@ def export_records(
     return Response(made.getvalue(), media_type=kind, headers={"Content-Disposition": name})
 
 
-def _looked_at(ledger: Ledger, actor: Actor, page: list[Record], purpose: Purpose | None) -> list[Record]:
+def looked_at(ledger: Ledger, actor: Actor, page: list[Record], purpose: Purpose | None) -> list[Record]:
     """First the entry that somebody looks, then what is looked at."""
     if purpose is not None and page:
         ledger.record(reading_request(actor, page, purpose, now()))
@@ -333,7 +333,7 @@ def read_private(
 ) -> Response:  # fmt: skip
     """A record with personal data, and why its version was made. That you looked, and what for, is an entry first."""
     found = record_of(ledger, actor, register_of(register), code, look.on)
-    (found,) = _looked_at(ledger, actor, [found], look.purpose)
+    (found,) = looked_at(ledger, actor, [found], look.purpose)
     return json_answer({**found.shown(private=True), "reason": found.reason})
 
 

@@ -8,10 +8,10 @@ from pydantic import Field, WithJsonSchema
 from api.auth import LedgerHere, MayReadRegister
 from api.bodies import Input, documented_model, json_answer, parsed
 from api.console.entries import found_as, found_at
-from api.ledger import now
+from api.registry import looked_at
 from ledger.access import Action
 from ledger.finding import TEXT_MAX, find
-from ledger.registry import Purpose, reading_request
+from ledger.registry import Purpose
 
 router = APIRouter(tags=["trace"])
 
@@ -38,9 +38,8 @@ def search(
     with ledger.database.read() as connection:
         private = wanted.purpose is not None
         found = find(connection, ledger.vault, wanted.text, actor, ledger.today(), private=private)
-    looked_at = [one.record for one in found if one.record is not None and one.record.register.private_fields]
-    if wanted.purpose is not None and looked_at:
-        ledger.record(reading_request(actor, looked_at, wanted.purpose, now()))
+    personal = [one.record for one in found if one.record is not None and one.record.register.private_fields]
+    looked_at(ledger, actor, personal, wanted.purpose)
     return json_answer({"found": [
         {"kind": one.kind, "chinese": found_as(one), "code": one.code, "name": one.name, "exact": one.exact,
          "page": found_at(one)}

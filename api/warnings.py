@@ -23,13 +23,13 @@ from ledger.notes import Recorded
 from ledger.registers import HANDLING, HOLD, Values
 from ledger.registers.supervision import Scope
 from ledger.registrar import Registrar
-from ledger.registry import Record, record, records, versions
+from ledger.registry import SKIP_MAX, Record, record, records, versions
 from ledger.rules.form import read_rules
 from ledger.rules.schema import FACTS, Watch
 from ledger.rules.trial import wrong_examples
 from ledger.rules.warnings import Warning, rule_words, shown
 from ledger.rulesets import live_rules, rule_as_it_was
-from ledger.warnings import PAGE_MAX, SKIP_MAX, Asked, counts, explain, get_warning, list_warnings
+from ledger.warnings import PAGE_MAX, Asked, counts, explain, get_warning, list_warnings
 
 Json = dict[str, Any]
 router = APIRouter(tags=["warnings"])

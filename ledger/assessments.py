@@ -3,6 +3,7 @@
 Bounded as they are (`ledger/bulletins.py`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -28,6 +29,7 @@ from ledger.bulletins import (
     warnings_of,
 )
 from ledger.codes import CITY, IMPORT, node_text
+from ledger.documents import Json
 from ledger.entries import Kind
 from ledger.gs1 import is_digits
 from ledger.tables import event, licence, registry_version
@@ -65,9 +67,28 @@ class NodeMonth:
 def months(
     connection: Connection, period: Period, now: datetime, zone: ZoneInfo, late_after: timedelta,
     nodes: frozenset[int] | None,
-) -> list[NodeMonth]:  # fmt: skip
-    """What is known of each open node, and of each that recorded anything, in a month."""
+) -> tuple[list[NodeMonth], list["PartyMonth"]]:  # fmt: skip
+    """What is known of a month: of each open node and each that recorded anything, and of parties (`_parties`)."""
     found_slices = slices(connection, period, heads_of(connection, nodes))
+    found = _nodes(connection, period, found_slices, zone, late_after, nodes)
+    mixed = [one for one in found_slices if one.node not in found or one.size > found[one.node].events]
+    others, _ = others_of(connection, mixed)
+    for refusal in refusals_of(others):
+        if refusal.place[0] in found:
+            found[refusal.place[0]].refusals.append(refusal)
+    warnings = warnings_of(connection, period, now, nodes)
+    for raised in warnings:
+        if raised.node in found:
+            found[raised.node].warnings.append(raised)
+    checks = [(place, body["check"]) for place, _, kind, body in others if kind is Kind.CHECK]
+    return list(found.values()), _parties(connection, checks, warnings, now.astimezone(zone).date(), nodes)
+
+
+def _nodes(
+    connection: Connection, period: Period, found_slices: list[Slice], zone: ZoneInfo, late_after: timedelta,
+    nodes: frozenset[int] | None,
+) -> dict[int, NodeMonth]:  # fmt: skip
+    """By node: its events of the month, and how many of them were late."""
     names = select(node_table.c.node, node_table.c.name, node_table.c.open).where(
         node_table.c.node.not_in([CITY, IMPORT]), mine(node_table.c.node, nodes)
     )
@@ -93,14 +114,7 @@ def months(
     for code, places in _latest(connection, recorded, late_after).items():
         if code in found:
             found[code].latest = tuple(places)
-    mixed = [one for one in found_slices if one.node not in found or one.size > found[one.node].events]
-    for refusal in refusals_of(others_of(connection, mixed)[0]):
-        if refusal.place[0] in found:
-            found[refusal.place[0]].refusals.append(refusal)
-    for raised in warnings_of(connection, period, now, nodes):
-        if raised.node in found:
-            found[raised.node].warnings.append(raised)
-    return list(found.values())
+    return found
 
 
 def _latest(connection: Connection, recorded: Any, late_after: timedelta) -> dict[int, list[Place]]:
@@ -136,8 +150,9 @@ class PartyMonth:
         return int(self.party[:9])
 
 
-def party_months(
-    connection: Connection, period: Period, now: datetime, today: date, nodes: frozenset[int] | None
+def _parties(
+    connection: Connection, checks: Iterable[tuple[Place, Json]], warnings: Iterable[Raised], today: date,
+    nodes: frozenset[int] | None,
 ) -> list[PartyMonth]:  # fmt: skip
     """What is known of each party that was checked or warned of in a month, or has a licence that lapsed.
 
@@ -148,12 +163,9 @@ def party_months(
     def of(party: str) -> PartyMonth:
         return found.setdefault(party, PartyMonth(party))
 
-    others, _ = others_of(connection, slices(connection, period, heads_of(connection, nodes)))
-    for place, _, kind, body in others:
-        if kind is Kind.CHECK:
-            check = body["check"]
-            of(check["party"]).checks.append((place, check["decision"] == "refused"))
-    for raised in warnings_of(connection, period, now, nodes):
+    for place, check in checks:
+        of(check["party"]).checks.append((place, check["decision"] == "refused"))
+    for raised in warnings:
         if len(raised.subject) == 13 and is_digits(raised.subject):
             of(raised.subject).warnings.append(raised)
     own = true() if nodes is None else func.left(licence.c.party, 9).in_([node_text(node) for node in sorted(nodes)])

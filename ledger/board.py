@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Integer, and_, cast, column, func, literal, literal_column, or_, select
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, JSONPATH
+from sqlalchemy import Connection, and_, cast, func, literal, literal_column, or_, select
+from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 
 from ledger.balances import goods_of
 from ledger.bulletins import (
@@ -26,6 +26,7 @@ from ledger.bulletins import (
 from ledger.codes import CITY, IMPORT
 from ledger.entries import Kind
 from ledger.identifiers import canonical_key
+from ledger.reads import places_as_rows
 from ledger.rules.form import Level
 from ledger.rules.told import product_code
 from ledger.tables import checkpoint, entry, event, head, log_range, product, warning
@@ -37,6 +38,11 @@ RECEIPTS_MAX = 20_000
 _NAMED = ("quantityList[*].epcClass", "epcList[*]", "childQuantityList[*].epcClass", "childEPCs[*]")
 BROKEN_LINKS = ("missing_upstream", "synthetic_link", "received_not_shipped", "shipped_not_received")
 """Rules whose warnings say that a link of the chain is missing."""
+
+
+def completeness(receipts: int, broken: int) -> float | None:
+    """The share of receipts whose other end is recorded; None where nothing was received."""
+    return max(0.0, 1 - broken / receipts) if receipts else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,7 @@ class NodeToday:
 
     @property
     def complete(self) -> float | None:
-        """The share of receipts whose other end is recorded; None where nothing was received."""
-        return max(0.0, 1 - self.broken / self.receipts) if self.receipts else None
+        return completeness(self.receipts, self.broken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +86,7 @@ class Board:
 
     @property
     def complete(self) -> float | None:
-        receipts, broken = sum(one.receipts for one in self.nodes), sum(one.broken for one in self.nodes)
-        return max(0.0, 1 - broken / receipts) if receipts else None
+        return completeness(sum(one.receipts for one in self.nodes), sum(one.broken for one in self.nodes))
 
 
 def read_board(connection: Connection, since: datetime, nodes: frozenset[int] | None) -> Board:
@@ -164,8 +168,7 @@ class GoodsToday:
 
     @property
     def complete(self) -> float | None:
-        """The share of receipts whose other end is recorded; None where nothing was received."""
-        return max(0.0, 1 - self.broken / self.receipts) if self.receipts else None
+        return completeness(self.receipts, self.broken)
 
 
 def read_goods(connection: Connection, since: datetime, nodes: frozenset[int] | None) -> tuple[list[GoodsToday], bool]:
@@ -204,14 +207,7 @@ def _place(name: str) -> tuple[int, int]:
 
 def _sorts(connection: Connection, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], set[str]]:
     """Of which goods the events at these places speak; of products, the goods that they are registered as."""
-    wanted = (
-        func.unnest(
-            literal([node for node, _ in places], ARRAY(Integer)),
-            literal([seq for _, seq in places], ARRAY(BigInteger)),
-        )
-        .table_valued(column("node", Integer), column("seq", BigInteger))
-        .render_derived(name="wanted")
-    )
+    wanted = places_as_rows(places)
     said = cast(func.convert_from(entry.c.data, "UTF8"), JSONB)
     named: Any = literal_column("'[]'::jsonb")
     for name in _NAMED:

@@ -16,13 +16,11 @@ from zoneinfo import ZoneInfo
 import orjson
 from sqlalchemy import (
     ARRAY,
-    BigInteger,
     Connection,
     Integer,
     Text,
     and_,
     any_,
-    column,
     false,
     func,
     literal,
@@ -38,7 +36,7 @@ from ledger.drafts import why_refused
 from ledger.entries import Kind
 from ledger.fields import EPOCH, parse_time
 from ledger.index import Role
-from ledger.reads import in_error
+from ledger.reads import in_error, places_as_rows
 from ledger.registers.supervision import Progress
 from ledger.rules.form import Level
 from ledger.rules.warnings import DEADLINES
@@ -222,15 +220,6 @@ def places_since(connection: Connection, heads: Mapping[int, int], at: datetime)
     return {row.node: row.low for row in connection.execute(_PLACES_SINCE, asked)}
 
 
-def _wanted(places: Iterable[Place]) -> Any:
-    """Places as rows, for joins."""
-    asked = list(places)
-    nodes = literal([node for node, _ in asked], ARRAY(Integer))
-    seqs = literal([seq for _, seq in asked], ARRAY(BigInteger))
-    both = func.unnest(nodes, seqs).table_valued(column("node", Integer), column("seq", BigInteger))
-    return both.render_derived(name="wanted")
-
-
 def recorded_in(period: Period, found: Iterable[Slice], nodes: frozenset[int] | None) -> Any:
     """Of events: recorded in the period, whose slices these are, at these nodes (None: at all but the city's own)."""
     if nodes is None:
@@ -279,7 +268,7 @@ def kinds_of(connection: Connection, asked: Sequence[Slice]) -> Counter[Kind]:
     places = _other_places(connection, asked)
     found = Counter[Kind]()
     for begin in range(0, len(places), _PART):
-        wanted = _wanted(places[begin : begin + _PART])
+        wanted = places_as_rows(places[begin : begin + _PART])
         question = (
             select(entry.c.kind, func.count().label("n"))
             .join_from(wanted, entry, (entry.c.node == wanted.c.node) & (entry.c.seq == wanted.c.seq))
@@ -302,7 +291,7 @@ def others_of(connection: Connection, asked: Sequence[Slice]) -> tuple[list[_Oth
 def _read(connection: Connection, places: Sequence[Place], condition: Any) -> Iterator[_Other]:
     """The open bodies of the entries at these places."""
     for begin in range(0, len(places), _PART):
-        wanted = _wanted(places[begin : begin + _PART])
+        wanted = places_as_rows(places[begin : begin + _PART])
         question = (
             select(entry.c.node, entry.c.seq, entry.c.record_time, entry.c.kind, entry.c.data)
             .join_from(wanted, entry, (entry.c.node == wanted.c.node) & (entry.c.seq == wanted.c.seq))

@@ -5,7 +5,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from sqlalchemy import ARRAY, Connection, LargeBinary, Row, any_, func, literal, select, tuple_
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Connection,
+    Integer,
+    LargeBinary,
+    Row,
+    TableValuedAlias,
+    any_,
+    column,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 
 from ledger.access import Actor
 from ledger.codes import NodeCode, node_text
@@ -21,6 +35,15 @@ Json = dict[str, Any]
 STRETCH_MAX = 50_000
 """How many entries of a chain one question looks at."""
 _ENTRIES = "SELECT data FROM unnest(%b::int[], %b::bigint[]) AS p(node, seq) JOIN entry USING (node, seq)"
+
+
+def places_as_rows(places: Iterable[tuple[int, int]]) -> TableValuedAlias:
+    """Places (node, sequence) as rows of a table `wanted`, for joins."""
+    asked = list(places)
+    nodes = literal([node for node, _ in asked], ARRAY(Integer))
+    seqs = literal([seq for _, seq in asked], ARRAY(BigInteger))
+    both = func.unnest(nodes, seqs).table_valued(column("node", Integer), column("seq", BigInteger))
+    return both.render_derived(name="wanted")
 
 
 @dataclass(frozen=True, slots=True)

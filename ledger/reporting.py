@@ -13,9 +13,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     Connection,
-    Integer,
     SmallInteger,
-    TableValuedAlias,
     Text,
     any_,
     column,
@@ -34,6 +32,7 @@ from ledger.log import Published, read_tiles
 from ledger.merkle import ProofInvalid, ReadTile, consistency_proof, inclusion_proof, root, verify_consistency
 from ledger.notes import Checkpoint
 from ledger.packs.states import State
+from ledger.reads import places_as_rows
 from ledger.tables import (
     balance,
     checkpoint,
@@ -58,15 +57,6 @@ Place = tuple[int, int]
 def log_keys(vault: Vault) -> KeyFolder:
     """The folder with the log's keys: the one that the vault's keys lie in."""
     return vault._folder
-
-
-def _wanted(places: Iterable[Place]) -> TableValuedAlias:
-    """Places as rows, for joins."""
-    asked = sorted(set(places))
-    nodes = literal([one for one, _ in asked], ARRAY(Integer))
-    seqs = literal([seq for _, seq in asked], ARRAY(BigInteger))
-    both = func.unnest(nodes, seqs).table_valued(column("node", Integer), column("seq", BigInteger))
-    return both.render_derived(name="wanted")
 
 
 # --- proofs -----------------------------------------------------------------------------------------
@@ -103,7 +93,7 @@ def evidence(connection: Connection, places: Iterable[Place], under: Published, 
     places = list(places)
     if not places:
         return []
-    wanted = _wanted(places)
+    wanted = places_as_rows(sorted(set(places)))
     indices = _indices(connection, places)
     inside = [index for index in indices.values() if index < under.size]
     read = _tiles_for(connection, inside, under.size)
@@ -128,7 +118,7 @@ def evidence(connection: Connection, places: Iterable[Place], under: Published, 
 
 def _indices(connection: Connection, places: Iterable[Place]) -> dict[Place, int]:
     """Where these entries lie in the log; those that are not in it yet are missing."""
-    wanted = _wanted(places)
+    wanted = places_as_rows(sorted(set(places)))
     nearest = (
         select(log_range.c.start, log_range.c.first_seq, log_range.c.count)
         .where(log_range.c.node == wanted.c.node, log_range.c.first_seq <= wanted.c.seq)

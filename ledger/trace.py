@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ARRAY, BigInteger, Connection, Integer, LargeBinary, Text, any_, column, func, literal, select
+from sqlalchemy import ARRAY, Connection, LargeBinary, Text, any_, literal, select
 
 from ledger.access import Actor
 from ledger.disclosure import of_partner, whole
@@ -33,6 +33,7 @@ from ledger.errors import NotRecorded, UnreadableCode
 from ledger.gs1 import Key
 from ledger.identifiers import identifies_goods_closely
 from ledger.index import Action, Mention, Role, columns, mentions
+from ledger.reads import places_as_rows
 from ledger.tables import entry, event_id, item_entry
 
 Json = dict[str, Any]
@@ -461,10 +462,7 @@ def _steps(connection: Connection, places: Iterable[tuple[int, int]], actor: Act
     places = list(places)
     if not places:
         return []
-    nodes = literal([node for node, _ in places], ARRAY(Integer))
-    seqs = literal([seq for _, seq in places], ARRAY(BigInteger))
-    both = func.unnest(nodes, seqs).table_valued(column("node", Integer), column("seq", BigInteger))
-    wanted = both.render_derived(name="wanted")
+    wanted = places_as_rows(places)
     question = (
         select(entry.c.hash, entry.c.data, entry.c.sealed)
         .join_from(entry, wanted, (entry.c.node == wanted.c.node) & (entry.c.seq == wanted.c.seq))

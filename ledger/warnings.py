@@ -57,7 +57,6 @@ ORDERS = {
     "node": (table.c.node, table.c.raised_at.desc()),
 }  # fmt: skip
 """The newest, the worst, those that are due first, or by node."""
-SKIP_MAX = 10_000
 
 
 def list_warnings(connection: Connection, asked: Asked, nodes: frozenset[int] | None) -> list[Warning]:

@@ -10,7 +10,8 @@ from datetime import timedelta
 from typing import Any
 
 from ledger.access import Action
-from ledger.assessments import NodeMonth, PartyMonth, months, party_months
+from ledger.assessments import NodeMonth, PartyMonth, months
+from ledger.board import completeness
 from ledger.bulletins import Place
 from ledger.codes import node_text
 from reports.bulletins import LINES_MAX, cite
@@ -41,7 +42,7 @@ class Criterion:
 
 
 def _links(one: NodeMonth, _: int) -> float | None:
-    return max(0.0, 1 - len(one.broken) / one.receipts) if one.receipts else None
+    return completeness(one.receipts, len(one.broken))
 
 
 def _prompt(one: NodeMonth, _: int) -> float | None:
@@ -250,9 +251,9 @@ def make(source: Source, given: Mapping[str, str]) -> Document:
     """The assessment of a month: of all nodes, or of those that the reader may see."""
     today = source.now.astimezone(source.zone).date()
     days, _ = month_of(given.get("month"), today)
-    found = months(source.connection, days.period(source.zone), source.now, source.zone, LATE_AFTER, source.actor.reach)
+    period, reach = days.period(source.zone), source.actor.reach
+    found, parties = months(source.connection, period, source.now, source.zone, LATE_AFTER, reach)
     passed = min(days.count, (today - days.begin).days + 1)
-    parties = party_months(source.connection, days.period(source.zone), source.now, today, source.actor.reach)
     return document(found, parties, days, source.basis, passed)
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from api.auth import LedgerHere, MayRead, MaySeeReadings
 from api.console.pages import may, page
@@ -29,7 +29,7 @@ from ledger.index import mentions
 from ledger.log import prove_inclusion
 from ledger.market_access.grounds import Outcome
 from ledger.reads import ReadEntry, Stretch, get_entry, stretch
-from ledger.registers import PARTY, REGISTERS
+from ledger.registers import BY_NAME, BY_TABLE, PARTY
 from ledger.registers.fields import day_of
 from ledger.registry import Purpose
 from ledger.tables import node as node_table
@@ -43,8 +43,6 @@ NAMED_MAX = 3
 """How many items of an entry a list names."""
 DEEDS = (Kind.CHANGE, Kind.READING, Kind.DECISION, Kind.ERASURE)
 """What somebody did to the register, to the log, or with personal data: the kinds of the work log."""
-_BY_NAME = {register.name: register for register in REGISTERS}
-_BY_TABLE = {register.table: register for register in REGISTERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +75,20 @@ class Filter(BaseModel):
 def entries_page(request: Request, ledger: LedgerHere, actor: MayRead, asked: Annotated[Filter, Query()]) -> Response:
     """A node's own entries, the latest first: of a kind, a business step, recorded on a day."""
     with ledger.database.read() as connection:
-        question = select(node_table.c.node, node_table.c.name).order_by(node_table.c.node)
-        if actor.reach is not None:
-            question = question.where(node_table.c.node.in_(sorted(actor.reach)))
-        nodes = {node_text(row.node): row.name for row in connection.execute(question.limit(NODES_MAX))}
+        nodes = {node_text(node): name for node, name in nodes_to_choose(connection, actor).items()}
     here = asked.node.strip() or next((one for one in nodes if int(one) > 1), node_text(actor.home_node))
     found = _stretch(ledger, actor, parse_node(here), _kinds(asked.kind, Kind) or (), asked)
     nodes.setdefault(here, "")  # where there are more than the list takes
     return _listed(request, actor, "entries.html", found, asked, here=here, nodes=nodes)
+
+
+def nodes_to_choose(connection: Connection, actor: Actor, least: int = 0) -> dict[int, str]:
+    """The first `NODES_MAX` nodes from `least` on that a reader may choose from, with their names."""
+    question = select(node_table.c.node, node_table.c.name).where(node_table.c.node >= least)
+    question = question.order_by(node_table.c.node)
+    if actor.reach is not None:
+        question = question.where(node_table.c.node.in_(sorted(actor.reach)))
+    return {row.node: row.name for row in connection.execute(question.limit(NODES_MAX))}
 
 
 @router.get("/console/log")
@@ -145,7 +149,7 @@ def _said(one: Entry) -> tuple[tuple[str, str], list[tuple[str, str]]]:
             named = list(dict.fromkeys(uri_of(mention.key) for mention in mentions(body["event"])))
             return step_name(word), [(name, trace_page(name)) for name in named[:NAMED_MAX]]
         case Kind.CHANGE:
-            row, register = body["change"]["row"], _BY_TABLE.get(body["change"]["table"])
+            row, register = body["change"]["row"], BY_TABLE.get(body["change"]["table"])
             if register is None:
                 return (body["change"]["table"], f"v{row['version']}"), []
             code = "+".join(node_text(row[key]) if key == "node" else str(row[key]) for key in register.key)
@@ -178,7 +182,7 @@ def trace_page(code: str) -> str:
 
 def found_as(one: Found) -> str:
     """What kind of thing was found, in Chinese."""
-    return _BY_NAME[one.kind].chinese if one.kind in _BY_NAME else TEXTS[f"found_{one.kind}"][0]
+    return BY_NAME[one.kind].chinese if one.kind in BY_NAME else TEXTS[f"found_{one.kind}"][0]
 
 
 def found_at(one: Found) -> str:
@@ -190,7 +194,7 @@ def found_at(one: Found) -> str:
             return f"/console/entries/{one.code}"
         case "warning":
             return f"/console/warnings/{one.code}"
-    return page_of(_BY_NAME[one.kind], one.code)
+    return page_of(BY_NAME[one.kind], one.code)
 
 
 @router.get("/console/entries/{node}/{seq}")

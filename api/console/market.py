@@ -8,11 +8,11 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection, func, select
 
 from api.auth import LedgerHere, MayReadRegister
-from api.console.entries import line_of
+from api.console.entries import line_of, nodes_to_choose
 from api.console.pages import may, page
-from ledger.access import Action, Actor
+from ledger.access import Action
 from ledger.bulletins import heads_of
-from ledger.codes import node_text, parse_node
+from ledger.codes import IMPORT, node_text, parse_node
 from ledger.reads import stretch
 from ledger.registers import HOLD, LICENCE, PARTY
 from ledger.registers.goods import Unit
@@ -21,7 +21,6 @@ from ledger.registers.supervision import VoucherKind
 from ledger.registry import Record, Wanted, listing
 from ledger.tables import goods as goods_table
 from ledger.tables import licence
-from ledger.tables import node as node_table
 
 router = APIRouter(tags=["pages"], include_in_schema=False)
 SOON_DAYS = 60
@@ -33,7 +32,7 @@ RECENT = 10
 def market_page(request: Request, ledger: LedgerHere, actor: MayReadRegister, node: str = "") -> Response:
     """A market's day: who may trade, what comes in, what was recorded last."""
     with ledger.database.read() as connection:
-        nodes = _nodes(connection, actor)
+        nodes = nodes_to_choose(connection, actor, IMPORT + 1)
         here = parse_node(node) if node else next(iter(nodes), None)
         if here is not None:
             actor.require_node(here)
@@ -51,17 +50,10 @@ def market_page(request: Request, ledger: LedgerHere, actor: MayReadRegister, no
         request, "market.html", actor, nodes=nodes, here=None if here is None else node_text(here),
         licences=sorted((one.shown() for one in licences), key=lambda row: str(row["valid_to"])),
         parties=[one.shown() for one in parties], ends_by=ends, goods=goods, today=ledger.today().isoformat(),
-        recent=[line_of(one) for one in recent],
+        recent=[line_of(one) for one in recent], sees_log=may(actor, Action.SEE_READINGS),
         holds=[one.shown() for one in holds if one.row["status"] == "active"], units=list(Unit),
         kinds=list(VoucherKind), may_check=may(actor, Action.CHECK_GOODS), may_label=may(actor, Action.CAPTURE),
     )  # fmt: skip
-
-
-def _nodes(connection: Connection, actor: Actor) -> dict[int, str]:
-    question = select(node_table.c.node, node_table.c.name).where(node_table.c.node > 1).order_by(node_table.c.node)
-    if actor.reach is not None:
-        question = question.where(node_table.c.node.in_(sorted(actor.reach)))
-    return {row.node: row.name for row in connection.execute(question.limit(1_000))}
 
 
 def _licences_end(connection: Connection, parties: Sequence[Record]) -> dict[str, date]:

@@ -1,5 +1,6 @@
 """How a page is made: templates, headers, and what every page has."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,12 @@ KINDS: dict[str, type[Word]] = {
 
 def word(kind: str, value: str) -> Markup:
     """A word of a register's list, in Chinese and as it is written."""
-    found = next((one.chinese for one in KINDS[kind] if one == value), "")
-    return texts.phrase(found, value)
+    return worded(KINDS[kind], value)
+
+
+def worded(words: Iterable[Word], value: str) -> Markup:
+    """A word of these, in Chinese and as it is written; what is none of them as it is."""
+    return texts.phrase(next((one.chinese for one in words if one == value), ""), value)
 
 
 _environment.globals.update(word=word, t=texts.both, plain=texts.plain, phrase=texts.phrase)

@@ -12,14 +12,13 @@ from markupsafe import Markup
 
 from api.auth import LedgerHere, MayReadRegister, MayRegister
 from api.bodies import SHEET_TYPES
-from api.console.pages import HEADERS, local, may, page
-from api.console.texts import phrase
+from api.console.pages import HEADERS, local, may, page, worded
 from api.registry import record_of, within_reach
 from api.sheets import Format, write_sheet
 from ledger.access import Action, Actor
 from ledger.codes import CITY, IMPORT, node_text
 from ledger.errors import NotRecorded
-from ledger.registers import HANDLING, NODE, REGISTERS, SUBSCRIPTION, Field, Register, register_of
+from ledger.registers import BY_TABLE, HANDLING, NODE, REGISTERS, SUBSCRIPTION, Field, Register, register_of
 from ledger.registers.form import Find, Value, Word
 from ledger.registers.places import Openness
 from ledger.registers.publishing import schedule_of
@@ -34,7 +33,6 @@ _ELSEWHERE = frozenset({HANDLING.name, SUBSCRIPTION.name})
 """Registers whose records begin elsewhere: handlings with a warning's first step, subscriptions with their secret."""
 _OWN_PAGES = {"recall": "/console/recalls/", "handling": "/console/warnings/"}
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(Z|[+-][0-9]{2}:[0-9]{2})")
-_BY_TABLE = {register.table: register for register in REGISTERS}
 
 
 def page_of(register: Register, code: str) -> str:
@@ -156,13 +154,12 @@ def cell(field: Field, one: Record, zone: Any) -> Markup | str:
 
 
 def _shown(field: Field, value: Value, zone: Any) -> Markup | str:
-    for word in field.words:
-        if word == value:
-            return phrase(word.chinese, word)
+    if value in field.words:
+        return worded(field.words, str(value))
     text = str(value)
     if _MOMENT.fullmatch(text):
         return local(text, zone)
-    other = _BY_TABLE.get(field.refers) or (_BY_TABLE["node"] if field.name in ("node", "nodes") else None)
+    other = BY_TABLE.get(field.refers) or (NODE if field.name in ("node", "nodes") else None)
     if other is not None and len(other.key) == 1 and not field.names:
         return Markup('<a href="{}">{}</a>').format(page_of(other, text), text)
     return text
@@ -177,7 +174,7 @@ def status_of(one: Record) -> Markup | str:
     words = register.statuses or Openness
     if isinstance(value, bool):
         value = str(Openness.OPEN if value else Openness.CLOSED)
-    return next((phrase(word.chinese, word) for word in words if word == value), str(value))
+    return worded(words, str(value))
 
 
 @router.get("/console/registry/{register}/new")

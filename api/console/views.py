@@ -4,7 +4,7 @@ import hashlib
 import mimetypes
 import re
 from collections.abc import Awaitable, Callable
-from datetime import datetime, time
+from datetime import timedelta
 from typing import Annotated, cast
 from urllib.parse import parse_qs, quote
 
@@ -106,7 +106,7 @@ async def static_file(request: Request, name: str, _: Anybody) -> Response:
 @router.get("/console")
 def board_page(request: Request, ledger: LedgerHere, actor: SeesBoard) -> Response:
     """Today's board."""
-    since = datetime.combine(ledger.today(), time(), ledger.settings.zone)
+    since = ledger.end_of(ledger.today() - timedelta(days=1))
     with ledger.database.read() as connection:
         board = read_board(connection, since, actor.reach)
     return page(request, "board.html", actor, board=board)
@@ -115,7 +115,7 @@ def board_page(request: Request, ledger: LedgerHere, actor: SeesBoard) -> Respon
 @router.get("/console/completeness")
 def completeness_page(request: Request, ledger: LedgerHere, actor: SeesBoard) -> Response:
     """How complete today's chains are by goods."""
-    since = datetime.combine(ledger.today(), time(), ledger.settings.zone)
+    since = ledger.end_of(ledger.today() - timedelta(days=1))
     with ledger.database.read() as connection:
         goods, more = read_goods(connection, since, actor.reach)
     return page(request, "completeness.html", actor, goods=goods, more=more)

@@ -23,6 +23,8 @@ from ledger.registers.supervision import (
 )
 
 __all__ = [
+    "BY_NAME",
+    "BY_TABLE",
     "CERTIFICATE",
     "DIFFERENCE",
     "DRUG_MARKET",
@@ -54,6 +56,10 @@ REGISTERS: tuple[Register, ...] = (
     REPORT_SCHEDULE, PUBLISHED_REPORT,
 )  # fmt: skip
 """All registers, those first that others refer to."""
+
+
+BY_TABLE = {register.table: register for register in REGISTERS}
+BY_NAME = {register.name: register for register in REGISTERS}
 
 
 def register_of(plural: str) -> Register:

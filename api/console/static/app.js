@@ -2,6 +2,13 @@
 
 let token = document.querySelector('meta[name="csrf"]')?.content ?? "";
 
+/** A page of ours as the server makes it now; throws where it is none, or where it is another one. */
+export async function pageAt(path) {
+  const answer = await fetch(path, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+  if (!answer.ok || answer.redirected) throw new Error(`${answer.status} ${answer.url}`);
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
 /** Another tab signed in anew, or the page was kept from before: the token of the session that there is now. */
 async function renewed() {
   const answer = await fetch(location.pathname, { headers: { Accept: "text/html" }, credentials: "same-origin" });
@@ -95,9 +102,7 @@ async function allRows(table, told) {
   let next = table.matches(".paged") ? document.querySelector('main a[rel="next"]') : null;
   for (let page = 2; next && page <= PAGES_MAX; page += 1) {
     told(page);
-    const answer = await fetch(next.href, { headers: { Accept: "text/html" }, credentials: "same-origin" });
-    if (!answer.ok || answer.redirected) throw new Error(`${answer.status} ${answer.url}`);
-    const found = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const found = await pageAt(next.href);
     rows.push(...[...(found.querySelector("table.paged")?.tBodies[0].rows ?? [])].filter(says));
     next = found.querySelector('main a[rel="next"]');
     if (next) next.href = new URL(next.getAttribute("href"), location.href).href;

@@ -1,14 +1,14 @@
 // What is new is told without loading the page: one stream of notices for a page. A list says so; where the page names
 // parts that are to be fresh (data-refresh, the ids), they are fetched again and put in their place.
 
+import { pageAt } from "/static/app.js";
+
 const place = document.querySelector("#live");
 const EVERY_MS = 30_000, LEAST_MS = 2_000;
 
 /** The parts of the page as the server makes them now. */
 async function refresh(ids) {
-  const answer = await fetch(location.href, { headers: { Accept: "text/html" }, credentials: "same-origin", redirect: "error" });
-  if (!answer.ok) return;
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const page = await pageAt(location.href);
   for (const id of ids) {
     const now = document.getElementById(id), then = page.getElementById(id);
     if (now && then && now.innerHTML !== then.innerHTML) now.replaceChildren(...then.childNodes);
